@@ -1,0 +1,8 @@
+//! The event loop: ready queue, timers, polling, and the methods asyncio calls most.
+
+use pyo3::prelude::*;
+
+/// Adds this area's names to `pelton._core`.
+pub(crate) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    Ok(())
+}

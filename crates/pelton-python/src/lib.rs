@@ -1,0 +1,27 @@
+//! The binding: the only crate that knows PyO3.
+//!
+//! It extracts arguments, calls the engine crates and converts what they return. Each area adds
+//! its own names to the module in its `register` function; `python/pelton/_core.pyi` is their
+//! manual.
+
+use pyo3::prelude::*;
+
+mod event_loop;
+mod exchange;
+mod jobs;
+mod observe;
+mod server;
+mod transport;
+mod web;
+
+/// The extension module `pelton._core`.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    event_loop::register(module)?;
+    transport::register(module)?;
+    server::register(module)?;
+    web::register(module)?;
+    jobs::register(module)?;
+    observe::register(module)
+}

@@ -1,0 +1,8 @@
+//! The HTTP server: connections that live in the loop's thread.
+
+use pyo3::prelude::*;
+
+/// Adds this area's names to `pelton._core`.
+pub(crate) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The seam between the loop and protocols written in Rust (the HTTP server is one).
+//!
+//! A connection with a native protocol makes no Python call between its socket and the protocol.
+//! All calls happen in the loop's thread with the GIL held.
+
+use std::io;
+use std::net::SocketAddr;
+
+use pyo3::prelude::*;
+
+/// What a native protocol may ask of its connection. Implemented by the loop.
+pub(crate) trait NativeTransport {
+    /// Queues `data`; what one turn of the loop queues leaves in one vectored write at its end.
+    fn write(&self, py: Python<'_>, data: &[u8]);
+    /// Bytes queued and not yet taken by the kernel.
+    fn write_buffer_len(&self) -> usize;
+    /// Stops reading until `resume_reading`; the peer then meets TCP's own back-pressure.
+    fn pause_reading(&self);
+    /// Reads again.
+    fn resume_reading(&self);
+    /// Closes once the queued bytes are written.
+    fn close(&self, py: Python<'_>);
+    /// Closes at once; queued bytes are dropped.
+    fn abort(&self, py: Python<'_>);
+    /// The peer's address, where the socket has one.
+    fn peer(&self) -> Option<SocketAddr>;
+    /// Our own address, where the socket has one.
+    fn local(&self) -> Option<SocketAddr>;
+}
+
+/// A connection's protocol, written in Rust. Implemented by the server.
+pub(crate) trait NativeProtocol {
+    /// The connection is there; keep `transport` to answer on it.
+    fn connection_made(&self, py: Python<'_>, transport: std::rc::Rc<dyn NativeTransport>);
+    /// Bytes came in. `data` is the loop's own buffer: copy what must outlive the call.
+    fn data_received(&self, py: Python<'_>, data: &[u8]);
+    /// The peer will send no more. `true` keeps our side open.
+    fn eof_received(&self, py: Python<'_>) -> bool;
+    /// More than `high` bytes are queued (the loop's write limits): stop producing.
+    fn pause_writing(&self, py: Python<'_>);
+    /// The queue is short again.
+    fn resume_writing(&self, py: Python<'_>);
+    /// The last call. `error` is `None` after an orderly close.
+    fn connection_lost(&self, py: Python<'_>, error: Option<io::Error>);
+}

@@ -1,0 +1,8 @@
+//! The framework's request path: compiled routes and their plans.
+
+use pyo3::prelude::*;
+
+/// Adds this area's names to `pelton._core`.
+pub(crate) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    Ok(())
+}

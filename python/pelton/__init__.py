@@ -1,0 +1,1 @@
+"""Pelton: one engine for asynchronous Python backends."""
