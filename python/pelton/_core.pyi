@@ -1,0 +1,318 @@
+"""The face of the compiled core, `pelton._core`. Each area has its section; keep them in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, final
+
+__version__: str
+
+# --- jobs ---------------------------------------------------------------------------------------
+#
+# Every operation has two forms in one method: with `waiter` (a future of a running asyncio loop)
+# it returns None at once and the future gets the value or the exception from the broker's thread,
+# many futures of a loop by one wakeup; with `waiter=None` it blocks, with the GIL released, and
+# returns the value. Times are seconds since the epoch, durations are seconds, both float.
+# Payloads, results and errors are UTF-8 JSON in bytes; the core never looks inside a payload.
+
+class BrokerError(Exception):
+    """The broker could not do it: unreachable, broken, full, read-only, or of a newer schema."""
+
+State = Literal[
+    "waiting",  # for the jobs it depends on
+    "scheduled",  # for its time: delayed, or between two attempts
+    "queued",
+    "running",
+    "succeeded",
+    "dead",  # failed for good: the dead-letter state
+    "cancelled",
+]
+
+@final
+class RetryPolicy:
+    """How often and when a failed job runs again. Backoff is exponential with full jitter.
+
+    The delay before attempt n+1 is uniform in [0, min(max_delay, base_delay * factor**(n-1))]
+    with jitter, and the upper bound itself without.
+    """
+
+    def __new__(
+        cls,
+        *,
+        max_retries: int = 3,
+        base_delay: float = 1.0,
+        max_delay: float = 600.0,
+        factor: float = 2.0,
+        jitter: bool = True,
+    ) -> RetryPolicy: ...
+    max_retries: int
+    base_delay: float
+    max_delay: float
+    factor: float
+    jitter: bool
+
+@final
+class NewJob:
+    """A job to be written. `id` is made by the caller (`new_job_id`)."""
+
+    def __new__(
+        cls,
+        *,
+        id: str,
+        task: str,
+        payload: bytes,
+        queue: str = "default",
+        priority: int = 0,  # larger runs first, on every broker; -100 to 100
+        run_at: float | None = None,
+        expires_at: float | None = None,  # not started by then: cancelled with reason "expired"
+        key: str | None = None,  # at most one unfinished job has a given key
+        timeout: float | None = None,  # seconds per attempt
+        retry: RetryPolicy | None = None,
+        result_ttl: float = 86_400.0,
+        group: str | None = None,  # members of one workflow share it
+    ) -> NewJob: ...
+    id: str
+
+def new_job_id() -> str:
+    """A UUID version 7 as 32 hexadecimal digits: sorts by time of creation."""
+
+@final
+class Edge:
+    """`child` waits for `parent`, and gets its result at `position` of its `inputs`."""
+
+    def __new__(cls, parent: str, child: str, position: int = 0) -> Edge: ...
+
+@final
+class LeasedJob:
+    """A job that this worker may run, once, while it holds the lease."""
+
+    id: str
+    task: str
+    queue: str
+    payload: bytes
+    attempt: int  # 1 for the first
+    token: int  # the fence: outcomes with an older token are refused
+    max_retries: int
+    timeout: float | None
+    inputs: list[bytes]  # results of the jobs it waited for, by position
+    key: str | None
+    group: str | None
+    created_at: float
+
+@final
+class Outcome:
+    """How an attempt ended."""
+
+    @staticmethod
+    def success(job: LeasedJob, result: bytes) -> Outcome: ...
+    @staticmethod
+    def failure(
+        job: LeasedJob, error: bytes, *, retry: bool = True, delay: float | None = None
+    ) -> Outcome:
+        """`error`: JSON object with `type`, `message`, `traceback`. `retry=False`: dead at once.
+        `delay`: seconds to the next attempt instead of the policy's (still counted as a retry)."""
+    @staticmethod
+    def cancelled(job: LeasedJob, reason: str) -> Outcome: ...
+    @staticmethod
+    def release(job: LeasedJob) -> Outcome:
+        """Back to its queue, not run (a worker that stops): the attempt does not count."""
+
+@final
+class Settled:
+    """What the broker made of an outcome."""
+
+    id: str
+    state: State | Literal["stale"]  # stale: the lease was lost, and nothing was changed
+    run_at: float | None  # of the next attempt, where there is one
+
+@final
+class JobRecord:
+    """A job as the broker knows it."""
+
+    id: str
+    task: str
+    queue: str
+    state: State
+    priority: int
+    attempt: int  # attempts begun
+    max_retries: int
+    created_at: float
+    run_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    timeout: float | None
+    key: str | None
+    group: str | None
+    worker: str | None
+    progress: float | None  # 0 to 1
+    message: str | None  # of the progress
+    reason: str | None  # why cancelled or dead
+    payload: bytes
+    result: bytes | None
+    error: bytes | None  # of the last failed attempt
+    cancel_requested: bool
+    version: int  # grows with each change that `watch` should see
+
+@final
+class QueueRecord:
+    name: str
+    paused: bool
+    counts: dict[State, int]
+    oldest_queued_at: float | None
+
+@final
+class WorkerRecord:
+    name: str
+    hostname: str
+    pid: int
+    queues: list[str]
+    concurrency: int
+    started_at: float
+    seen_at: float
+    running: int
+    processed: int
+    failed: int
+
+@final
+class ScheduleSpec:
+    """A schedule declared in code. Exactly one of `cron` and `every` is given.
+
+    `cron`: five fields, or six with seconds first. `tz`: an IANA name. `every`: seconds.
+    `template`: a NewJob whose id, key and run_at are ignored. A tick that a stopped scheduler
+    missed fires once on return if it is younger than `grace` seconds.
+    """
+
+    def __new__(
+        cls,
+        *,
+        name: str,
+        template: NewJob,
+        cron: str | None = None,
+        tz: str = "UTC",
+        every: float | None = None,
+        grace: float = 60.0,
+    ) -> ScheduleSpec: ...
+    name: str
+
+@final
+class ScheduleRecord:
+    name: str
+    task: str
+    queue: str
+    cron: str | None
+    tz: str
+    every: float | None
+    next_at: float | None
+    last_at: float | None
+    last_job: str | None
+
+@final
+class Broker:
+    """A broker of jobs, shared by all threads of the process.
+
+    url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`. Opening creates and migrates.
+    """
+
+    def __new__(cls, url: str) -> Broker: ...
+    url: str
+    def close(self) -> None:
+        """Waits for writes under way; later calls raise BrokerError."""
+    def enqueue(
+        self,
+        jobs: Sequence[NewJob],
+        edges: Sequence[Edge] = (),
+        *,
+        waiter: asyncio.Future[list[str]] | None = None,
+    ) -> list[str] | None:
+        """Durable when done; all or nothing. The ids, where a job with the same key was unfinished
+        that job's id instead."""
+    def get(self, id: str, *, waiter: asyncio.Future[Any] | None = None) -> JobRecord | None: ...
+    def watch(
+        self, id: str, version: int, wait: float, *, waiter: asyncio.Future[Any] | None = None
+    ) -> JobRecord | None:
+        """The record once its version is above `version`; None after `wait` seconds, or where
+        there is no such job."""
+    def list_jobs(
+        self,
+        *,
+        state: str | None = None,
+        queue: str | None = None,
+        task: str | None = None,
+        group: str | None = None,
+        limit: int = 50,
+        before: str | None = None,  # an id: only older ones
+        waiter: asyncio.Future[Any] | None = None,
+    ) -> list[JobRecord] | None:
+        """Newest first."""
+    def cancel(
+        self, id: str, reason: str = "", *, waiter: asyncio.Future[Any] | None = None
+    ) -> bool | None:
+        """Queued, scheduled and waiting jobs end at once, and so do those that wait for them;
+        a running one gets `cancel_requested`. False: ended already, or unknown."""
+    def retry(self, id: str, *, waiter: asyncio.Future[Any] | None = None) -> bool | None:
+        """A dead or cancelled job is queued again, with all its retries."""
+    def delete(self, id: str, *, waiter: asyncio.Future[Any] | None = None) -> bool | None:
+        """Only ended jobs."""
+    def set_paused(
+        self, queue: str, paused: bool, *, waiter: asyncio.Future[Any] | None = None
+    ) -> None:
+        """Workers lease nothing from a paused queue."""
+    def queues(self, *, waiter: asyncio.Future[Any] | None = None) -> list[QueueRecord] | None: ...
+    def workers(self, *, waiter: asyncio.Future[Any] | None = None) -> list[WorkerRecord] | None:
+        """Those seen in the last two minutes."""
+    def schedules(
+        self, *, waiter: asyncio.Future[Any] | None = None
+    ) -> list[ScheduleRecord] | None: ...
+
+@final
+class WorkerSession:
+    """One worker's leases. A thread of the core renews them every third of `lease` seconds,
+    whatever Python does, until their outcome is in; it also keeps the worker's heartbeat.
+
+    `on_cancel(ids)` is called from that thread, with the GIL, when running jobs should be
+    cancelled; `on_lost(ids)` when their leases were lost (the process slept, say): their outcomes
+    will be stale, so stop them.
+    """
+
+    def __new__(
+        cls,
+        broker: Broker,
+        *,
+        name: str,
+        queues: Sequence[str],  # empty: all
+        concurrency: int,
+        lease: float = 15.0,
+        on_cancel: Callable[[list[str]], None],
+        on_lost: Callable[[list[str]], None],
+    ) -> WorkerSession: ...
+    def lease(
+        self, limit: int, wait: float, *, waiter: asyncio.Future[Any] | None = None
+    ) -> list[LeasedJob] | None:
+        """Up to `limit` due jobs; an empty list after `wait` seconds without one. It wakes for
+        new jobs of this process at once and for those of others within 10 ms. Expired leases of
+        dead workers are taken over here."""
+    def finish(
+        self, outcomes: Sequence[Outcome], *, waiter: asyncio.Future[Any] | None = None
+    ) -> list[Settled] | None:
+        """One write for all: states, results, successors, next attempts."""
+    def progress(self, job: LeasedJob, fraction: float, message: str | None = None) -> None:
+        """Returns at once; only the newest is written, at most 20 times a second."""
+    def close(self) -> None:
+        """Ends the heartbeat, removes the worker; leases still held expire by themselves."""
+
+@final
+class SchedulerSession:
+    """Fires schedules while it is the leader among all schedulers of the broker."""
+
+    def __new__(
+        cls, broker: Broker, *, name: str, schedules: Sequence[ScheduleSpec]
+    ) -> SchedulerSession:
+        """Writes the schedules (those declared in code and now gone are removed)."""
+    def step(
+        self, *, waiter: asyncio.Future[Any] | None = None
+    ) -> tuple[bool, list[tuple[str, str]], float] | None:
+        """(whether it leads, the (schedule, job id) fired now, seconds to sleep at most). A tick
+        fires once, whatever number of schedulers run and whenever they are killed."""
+    def close(self) -> None:
+        """Gives up the lead."""
