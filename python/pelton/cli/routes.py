@@ -1,0 +1,57 @@
+"""`pelton routes APP`: what the application answers to."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pelton.cli import apps, options
+
+
+def add_parser(subparsers: options.Subparsers) -> None:
+    """Adds the command's parser."""
+    parser = options.command(
+        subparsers,
+        "routes",
+        help="List the routes of an app.",
+        description="Lists the application's routes in the order in which they match.",
+    )
+    options.app(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints one line a route: methods, path, endpoint."""
+    found = apps.load(args.app, factory=args.factory, app_dir=args.app_dir)
+    rows = list(walk(getattr(found.app, "routes", ())))
+    if not rows:
+        print(f"{found.spec} has no routes to list.")
+        return 0
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for methods, path, endpoint in rows:
+        print(f"{methods:{widths[0]}}  {path:{widths[1]}}  {endpoint}")
+    return 0
+
+
+def walk(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """(methods, path, endpoint) of each route, those of mounted applications included."""
+    for route in routes:
+        path = prefix + str(getattr(route, "path", ""))
+        children = getattr(route, "routes", None)
+        if children:
+            yield from walk(children, path)
+            continue
+        methods = getattr(route, "methods", None)
+        if methods:
+            # HEAD comes with every GET.
+            shown = ",".join(sorted(method for method in methods if method != "HEAD"))
+        else:
+            shown = "WS" if "WebSocket" in type(route).__name__ else "*"
+        endpoint = getattr(route, "endpoint", None) or getattr(route, "app", None)
+        yield shown, path or "/", _name(endpoint)
+
+
+def _name(endpoint: Any) -> str:
+    module = getattr(endpoint, "__module__", "")
+    name = getattr(endpoint, "__qualname__", None) or type(endpoint).__qualname__
+    return f"{module}.{name}" if module else str(name)
