@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.markdown import ROOT, program
+from tests.docs.markdown import program
+from tests.house.tree import ROOT
 
-TUTORIAL = [*sorted(ROOT.glob("docs/tutorial/*.md")), ROOT / "README.md"]
+PAGES = [*sorted(ROOT.glob("docs/tutorial/*.md")), ROOT / "README.md"]
+TUTORIAL = [path for path in PAGES if program(path).strip()]
 
 # A page that enqueues jobs and waits for them takes a few seconds; one that hangs fails.
 SECONDS_MAX = 50
@@ -20,12 +22,9 @@ SECONDS_MAX = 50
 @pytest.mark.slow
 @pytest.mark.parametrize("path", TUTORIAL, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_code_blocks_run_in_order(path: Path, tmp_path: Path) -> None:
-    code = program(path)
-    if not code.strip():
-        pytest.skip("has no Python code")
     # The pages say "put it into app.py", so that is its name here.
     script = tmp_path / "app.py"
-    script.write_text(code)
+    script.write_text(program(path))
     ran = subprocess.run(
         [sys.executable, "-W", "error", script.name],
         cwd=tmp_path,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.markdown import ROOT, anchors, documents, links
+from tests.docs.markdown import anchors, documents, links
+from tests.house.tree import ROOT
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+
 from tests.house.tree import ROOT, files, name
 
 LINES_MAX = 900

@@ -9,9 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.house.tree import ROOT, files, name
-
 import pelton
+from tests.house.tree import ROOT, files, name
 
 FUNCTION_LINES_MAX = 70
 PACKAGE = ROOT / "python/pelton"
