@@ -1,0 +1,1 @@
+"""The web framework: FastAPI's surface, on Starlette's types and Pydantic 2."""

@@ -1,0 +1,6 @@
+"""The framework's logger."""
+
+import logging
+
+logger = logging.getLogger("pelton.web")
+"""Where the framework reports what the user should hear of."""
