@@ -1,6 +1,7 @@
 //! The seam between what brings requests (the server, or an ASGI caller such as `TestClient`) and
 //! what answers them (the framework's plans).
 
+use pelton_http::Headers;
 use pyo3::prelude::*;
 
 /// The head of a request, borrowed from whoever brought it.
@@ -13,7 +14,7 @@ pub(crate) struct RequestHead<'a> {
     /// What follows `?`, undecoded; empty where there is none.
     pub(crate) query: &'a [u8],
     /// Names in lower case, in the order they came.
-    pub(crate) headers: &'a [(Vec<u8>, Vec<u8>)],
+    pub(crate) headers: &'a Headers,
 }
 
 /// A response's body, complete.
@@ -58,6 +59,9 @@ pub(crate) trait Exchange {
         headers: &[(&[u8], &[u8])],
         body: Body<'_>,
     ) -> PyResult<()>;
+    /// The run ended with an exception that no handler of the app took: it is logged, and answered
+    /// with 500 if nothing was answered. At most once.
+    fn failed(&self, py: Python<'_>, error: PyErr);
     /// Whether the client has gone.
     fn is_disconnected(&self) -> bool;
 }

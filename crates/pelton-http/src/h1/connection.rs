@@ -1,0 +1,557 @@
+//! The state machine of one connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Limits;
+use crate::headers::Field;
+use crate::progress::Progress;
+
+use super::body::Decoder;
+use super::error::{RequestError, ResponseError};
+use super::head::{Framing, Head, Scanner};
+use super::outbound::{Outbound, Stamp};
+
+/// One HTTP/1.1 connection, seen from the server.
+///
+/// ```text
+///           head complete             response and body complete
+///   Head ───────────────────▶ Body ──────────────────────────────▶ Head
+///    │                         │ └─ response complete ─▶ Drain ────▶ Head
+///    │ malformed, timeout, EOF │ early answer, limit       │ too much
+///    ▼                         ▼                           ▼
+///   Over ◀────────────────── Linger ◀──────────────────────┘
+/// ```
+///
+/// Requests are given one at a time: the next one of a pipeline comes once the one before is
+/// answered, so responses cannot change their order. Bytes that wait meanwhile are limited:
+/// see [`wants_read`](Self::wants_read).
+///
+/// - *Input*: [`handle_data`](Self::handle_data), [`handle_eof`](Self::handle_eof), and
+///   [`handle_timeout`](Self::handle_timeout) about once a second.
+/// - *Commands*: [`want_body`](Self::want_body), [`collect_body`](Self::collect_body),
+///   [`clear_body`](Self::clear_body), [`respond`](Self::respond) or
+///   [`start_response`](Self::start_response) and [`send_body`](Self::send_body),
+///   [`fail`](Self::fail), [`upgrade`](Self::upgrade), [`shutdown`](Self::shutdown).
+/// - *Output*, after each of the others and in this order: [`poll_event`](Self::poll_event) until
+///   `None`, [`poll_output`](Self::poll_output), [`poll_fate`](Self::poll_fate).
+#[derive(Debug)]
+pub struct Connection {
+    limits: Arc<Limits>,
+    /// Bytes not yet parsed are those from `parsed` on.
+    input: Vec<u8>,
+    parsed: usize,
+    scanner: Scanner,
+    phase: Phase,
+    decoder: Decoder,
+    /// Decoded and not yet taken.
+    body: Vec<u8>,
+    /// The body grew, or ended, since the last `Event::Body`.
+    body_news: bool,
+    /// The whole body is wanted at once, whatever `Limits::body_buffer` says.
+    collecting: bool,
+    /// Somebody waits for more body, so its timeout counts.
+    wanted: bool,
+    /// The client waits for `100 Continue`.
+    continue_owed: bool,
+    keep_alive: bool,
+    shutting_down: bool,
+    outbound: Outbound,
+    /// When the timeout of the present phase began to count.
+    since: Duration,
+    progress: Progress,
+    fate: Fate,
+    spare: (Vec<u8>, Vec<Field>),
+}
+
+/// What the connection found in the bytes.
+#[derive(Debug)]
+pub enum Event {
+    /// A request's head. Small bodies are there already, see [`Connection::body`].
+    Request(Head),
+    /// More of the body of the request under way is there, or its end.
+    Body,
+    /// The connection itself answered (or, where the response had begun, gave up). A request under
+    /// way will get no more body, and its response goes nowhere.
+    Refused(RequestError),
+}
+
+/// What is to become of the transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays open.
+    Open,
+    /// Say that we write no more, but read on until the client closes or the fate changes.
+    Linger,
+    /// Close it once what is queued is written.
+    Close,
+    /// Close it at once.
+    Abort,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for a request, or in its head.
+    Head,
+    /// A request is under way.
+    Body,
+    /// It is answered; the rest of its body is dropped.
+    Drain,
+    /// Answered for the last time; what comes is dropped until the client has read the answer.
+    Linger,
+    /// Nothing more happens here: closed, or upgraded.
+    Over,
+}
+
+/// Buffers larger than this are not kept for the next request.
+const KEPT_CAPACITY: usize = 256 * 1024;
+
+impl Connection {
+    /// A fresh connection.
+    #[must_use]
+    pub fn new(limits: Arc<Limits>, now: Duration) -> Self {
+        Self {
+            limits,
+            input: Vec::new(),
+            parsed: 0,
+            scanner: Scanner::default(),
+            phase: Phase::Head,
+            decoder: Decoder::new(Framing::Length(0)),
+            body: Vec::new(),
+            body_news: false,
+            collecting: false,
+            wanted: false,
+            continue_owed: false,
+            keep_alive: true,
+            shutting_down: false,
+            outbound: Outbound::default(),
+            since: now,
+            progress: Progress::new(now),
+            fate: Fate::Open,
+            spare: (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// Bytes came in.
+    pub fn handle_data(&mut self, now: Duration, data: &[u8]) {
+        match self.phase {
+            Phase::Over | Phase::Linger => return,
+            // The first byte of a request starts the clock of its head.
+            Phase::Head if self.is_quiet() => self.since = now,
+            Phase::Body | Phase::Drain => self.since = now,
+            Phase::Head => {}
+        }
+        self.compact();
+        self.input.extend_from_slice(data);
+    }
+
+    /// The client will send no more. A request under way is given up: a client that closes and one
+    /// that only half-closes look the same, and the first must be noticed promptly.
+    pub fn handle_eof(&mut self) {
+        self.outbound.drop_response();
+        self.end(Fate::Close);
+    }
+
+    /// Time went by. `queued`: bytes from [`poll_output`](Self::poll_output) that the transport
+    /// still holds.
+    pub fn handle_timeout(&mut self, now: Duration, queued: usize, stamp: &Stamp) -> Option<Event> {
+        if self.progress.stalled_for(now, queued) >= self.limits.write_timeout {
+            self.end(Fate::Abort);
+            return None;
+        }
+        if queued > 0 && self.is_quiet() {
+            // The client still reads the last answer: it is not idle yet.
+            self.since = now;
+        }
+        let waited = now.saturating_sub(self.since);
+        match self.phase {
+            Phase::Head if self.is_quiet() && waited >= self.limits.keep_alive => {
+                self.end(Fate::Close);
+            }
+            Phase::Head if !self.is_quiet() && waited >= self.limits.head_timeout => {
+                return Some(self.refuse(RequestError::HeadTimeout, now, stamp));
+            }
+            Phase::Body
+                if self.wanted && !self.decoder.is_done() && waited >= self.limits.body_timeout =>
+            {
+                return Some(self.refuse(RequestError::BodyTimeout, now, stamp));
+            }
+            Phase::Drain if waited >= self.limits.linger => self.end(Fate::Close),
+            Phase::Linger if waited >= self.limits.linger => self.end(Fate::Close),
+            _ => {}
+        }
+        None
+    }
+
+    /// What the bytes mean; ask until `None`.
+    pub fn poll_event(&mut self, now: Duration, stamp: &Stamp) -> Option<Event> {
+        if self.phase == Phase::Drain {
+            self.drain(now);
+        }
+        let event = match self.phase {
+            Phase::Head => self.parse_head(now),
+            Phase::Body => self
+                .decode_body()
+                .map(|()| std::mem::take(&mut self.body_news).then_some(Event::Body)),
+            Phase::Drain | Phase::Linger | Phase::Over => Ok(None),
+        };
+        event.unwrap_or_else(|error| Some(self.refuse(error, now, stamp)))
+    }
+
+    /// The bytes to send; empty where there are none. Follow it with
+    /// [`clear_output`](Self::clear_output).
+    #[must_use]
+    pub fn poll_output(&self) -> &[u8] {
+        &self.outbound.output
+    }
+
+    /// What [`poll_output`](Self::poll_output) gave is queued on the transport.
+    pub fn clear_output(&mut self) {
+        self.progress.hand_out(self.outbound.output.len());
+        reuse(&mut self.outbound.output);
+    }
+
+    /// What is to become of the transport. Output goes first.
+    #[must_use]
+    pub fn poll_fate(&self) -> Fate {
+        self.fate
+    }
+
+    /// Whether to read on: `false` while more than the limits allow waits here for a slow
+    /// application.
+    #[must_use]
+    pub fn wants_read(&self) -> bool {
+        let waiting = self.input.len() - self.parsed;
+        match self.phase {
+            Phase::Body if self.decoder.is_done() => waiting < self.limits.head,
+            Phase::Body => self.collecting || self.body.len() < self.limits.body_buffer,
+            _ => true,
+        }
+    }
+
+    /// Whether no request is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Head
+    }
+
+    /// Whether responses can still be sent here.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Head | Phase::Body)
+    }
+
+    /// Whether a part of the response may have left already.
+    #[must_use]
+    pub fn is_response_begun(&self) -> bool {
+        self.outbound.is_begun()
+    }
+
+    /// Whether the response's head was given, be it sent or not.
+    #[must_use]
+    pub fn is_response_started(&self) -> bool {
+        self.outbound.is_started()
+    }
+
+    /// The application waits for (more of) the body: the client is told to continue, if it asked,
+    /// and the body's timeout counts.
+    pub fn want_body(&mut self, now: Duration) {
+        if self.phase != Phase::Body || self.decoder.is_done() {
+            return;
+        }
+        if std::mem::take(&mut self.continue_owed) && self.decoder.decoded() == 0 {
+            self.outbound.send_continue();
+        }
+        if !self.wanted {
+            self.wanted = true;
+            self.since = now;
+        }
+    }
+
+    /// The application wants the whole body at once: it is kept here until it is complete.
+    pub fn collect_body(&mut self, now: Duration) {
+        self.collecting = true;
+        if let Some(length) = self.decoder.remaining() {
+            // Room for what the client claims, but not more than it can make us pay for nothing.
+            self.body.reserve(usize::try_from(length).unwrap_or(usize::MAX).min(KEPT_CAPACITY));
+        }
+        self.want_body(now);
+    }
+
+    /// The part of the body that is there and was not taken.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Whether no more body comes after [`body`](Self::body).
+    #[must_use]
+    pub fn is_body_complete(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// What [`body`](Self::body) gave is taken; there is room for more.
+    pub fn clear_body(&mut self) {
+        self.wanted = false;
+        reuse(&mut self.body);
+    }
+
+    /// Answers with a whole response.
+    ///
+    /// # Errors
+    /// Nothing was written then, and the request still waits for its answer.
+    pub fn respond<'h>(
+        &mut self,
+        now: Duration,
+        stamp: &Stamp,
+        status: u16,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+        body: &[u8],
+    ) -> Result<(), ResponseError> {
+        let keep = self.outbound.respond(stamp, status, headers, body, self.can_keep())?;
+        self.finish(now, keep);
+        Ok(())
+    }
+
+    /// Begins a response. Its head leaves with the first piece of body.
+    ///
+    /// # Errors
+    /// Nothing changed then.
+    pub fn start_response<'h>(
+        &mut self,
+        stamp: &Stamp,
+        status: u16,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+    ) -> Result<(), ResponseError> {
+        self.outbound.start(stamp, status, headers)
+    }
+
+    /// A piece of the response's body; the response is complete when `more` is false.
+    ///
+    /// # Errors
+    /// A body of another length than announced. If a part of it has left, call
+    /// [`abort`](Self::abort): the client cannot be told in another way.
+    pub fn send_body(
+        &mut self,
+        now: Duration,
+        data: &[u8],
+        more: bool,
+    ) -> Result<(), ResponseError> {
+        let keep = self.outbound.send(data, more, self.can_keep())?;
+        self.keep_alive &= keep;
+        if !more {
+            self.finish(now, keep);
+        }
+        Ok(())
+    }
+
+    /// The application failed: 500 where nothing of its response has left, otherwise the end.
+    pub fn fail(&mut self, now: Duration, stamp: &Stamp) {
+        if self.phase != Phase::Body {
+            return;
+        }
+        if self.outbound.is_begun() {
+            self.end(Fate::Abort);
+            return;
+        }
+        self.outbound.restart();
+        let headers = [(&b"content-type"[..], &b"text/plain; charset=utf-8"[..])];
+        let answered = self.respond(now, stamp, 500, headers.into_iter(), b"Internal Server Error");
+        if answered.is_err() {
+            self.end(Fate::Abort);
+        }
+    }
+
+    /// Ends the connection at once.
+    pub fn abort(&mut self) {
+        self.outbound.drop_response();
+        self.end(Fate::Abort);
+    }
+
+    /// Takes the connection out of HTTP after writing `head`, a complete `101` response; what the
+    /// client has sent after its request is returned.
+    pub fn upgrade(&mut self, head: &[u8]) -> Vec<u8> {
+        self.outbound.drop_response();
+        self.outbound.output.extend_from_slice(head);
+        self.phase = Phase::Over;
+        let rest = self.input.split_off(self.parsed);
+        self.input = Vec::new();
+        self.parsed = 0;
+        rest
+    }
+
+    /// No further request: closes now where none is under way, otherwise after its response, which
+    /// says `connection: close` if its head has not left.
+    pub fn shutdown(&mut self) {
+        self.shutting_down = true;
+        if self.phase == Phase::Drain || self.is_quiet() {
+            self.end(Fate::Close);
+        }
+    }
+
+    /// Takes back a head whose request is over, to use its memory again.
+    pub fn recycle(&mut self, head: Head) {
+        let (buffer, fields) = head.into_parts();
+        if buffer.capacity() <= KEPT_CAPACITY {
+            self.spare = (buffer, fields);
+        }
+    }
+
+    /// Between two requests, with nothing of the next one there.
+    fn is_quiet(&self) -> bool {
+        self.phase == Phase::Head && self.parsed == self.input.len()
+    }
+
+    fn parse_head(&mut self, now: Duration) -> Result<Option<Event>, RequestError> {
+        // Some clients end a body with a line break too many (RFC 9112, 2.2).
+        while self.scanner.is_fresh() && self.input[self.parsed..].starts_with(b"\r\n") {
+            self.parsed += 2;
+            self.scanner = Scanner::default();
+        }
+        let input = &self.input[self.parsed..];
+        if input.is_empty() {
+            return Ok(None);
+        }
+        let Some(length) = self.scanner.find_end(input, &self.limits)? else {
+            return Ok(None);
+        };
+        let head = Head::parse(&input[..length], &self.limits, std::mem::take(&mut self.spare))?;
+        if let (Some(length), Some(limit)) = (head.content_length(), self.limits.body)
+            && length > limit
+        {
+            return Err(RequestError::BodyTooLarge);
+        }
+        self.parsed += length;
+        self.scanner = Scanner::default();
+        self.decoder = Decoder::new(head.framing);
+        self.continue_owed = head.expects_continue && !self.decoder.is_done();
+        self.keep_alive = head.keep_alive;
+        self.collecting = false;
+        self.wanted = false;
+        self.body.clear();
+        self.outbound.expect(&head);
+        self.phase = Phase::Body;
+        self.since = now;
+        self.decode_body()?;
+        self.body_news = false;
+        Ok(Some(Event::Request(head)))
+    }
+
+    fn decode_body(&mut self) -> Result<(), RequestError> {
+        if self.decoder.is_done() || self.parsed == self.input.len() {
+            return Ok(());
+        }
+        let room = if self.collecting {
+            usize::MAX
+        } else {
+            self.limits.body_buffer.saturating_sub(self.body.len())
+        };
+        let before = self.body.len();
+        let body = &mut self.body;
+        self.parsed +=
+            self.decoder.decode(&self.input[self.parsed..], room, &self.limits, &mut |data| {
+                body.extend_from_slice(data);
+            })?;
+        self.body_news |= self.body.len() > before || self.decoder.is_done();
+        Ok(())
+    }
+
+    /// Drops the rest of an answered request's body, up to the limit.
+    fn drain(&mut self, now: Duration) {
+        let result =
+            self.decoder.decode(&self.input[self.parsed..], usize::MAX, &self.limits, &mut |_| {});
+        match result {
+            Ok(taken) => self.parsed += taken,
+            // The answer is out; what is wrong with the rest matters to nobody.
+            Err(_) => return self.linger(now),
+        }
+        if self.decoder.is_done() {
+            self.next_request(now);
+        } else if self.decoder.decoded() > self.limits.drain {
+            self.linger(now);
+        }
+    }
+
+    fn can_keep(&self) -> bool {
+        let body_comes = !self.continue_owed || self.decoder.decoded() > 0;
+        self.keep_alive && !self.shutting_down && !self.outbound.close_asked && body_comes
+    }
+
+    /// The response is complete.
+    fn finish(&mut self, now: Duration, keep: bool) {
+        let keep = keep && self.can_keep();
+        let remaining = self.decoder.remaining();
+        if keep && remaining == Some(0) {
+            self.next_request(now);
+        } else if keep && remaining.unwrap_or(0) <= self.limits.drain {
+            self.phase = Phase::Drain;
+            self.since = now;
+            self.drain(now);
+        } else if remaining == Some(0) || self.continue_owed {
+            self.end(Fate::Close);
+        } else {
+            self.linger(now);
+        }
+    }
+
+    fn next_request(&mut self, now: Duration) {
+        reuse(&mut self.body);
+        self.phase = Phase::Head;
+        self.since = now;
+        if self.shutting_down {
+            self.end(Fate::Close);
+        }
+    }
+
+    fn refuse(&mut self, error: RequestError, now: Duration, stamp: &Stamp) -> Event {
+        let begun = self.outbound.is_begun() || self.phase == Phase::Drain;
+        if begun {
+            self.outbound.drop_response();
+            self.end(Fate::Abort);
+        } else {
+            self.outbound.refuse(stamp, error.status(), &error.to_string());
+            match error {
+                // The client may be sending still: a close now could take the answer from it.
+                RequestError::BodyTooLarge
+                | RequestError::HeadTooLarge
+                | RequestError::TooManyHeaders
+                | RequestError::RequestLineTooLong => self.linger(now),
+                _ => self.end(Fate::Close),
+            }
+        }
+        Event::Refused(error)
+    }
+
+    fn linger(&mut self, now: Duration) {
+        self.end(Fate::Linger);
+        self.phase = Phase::Linger;
+        self.since = now;
+    }
+
+    fn end(&mut self, fate: Fate) {
+        self.phase = Phase::Over;
+        self.fate = fate;
+        self.input = Vec::new();
+        self.parsed = 0;
+    }
+
+    /// Drops the parsed part of the input where that costs little.
+    fn compact(&mut self) {
+        if self.parsed == self.input.len() {
+            reuse(&mut self.input);
+            self.parsed = 0;
+        } else if self.parsed * 2 > self.input.len() {
+            self.input.drain(..self.parsed);
+            self.parsed = 0;
+        }
+    }
+}
+
+/// Empties a buffer and keeps its memory unless that is large.
+fn reuse(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > KEPT_CAPACITY {
+        *buffer = Vec::new();
+    } else {
+        buffer.clear();
+    }
+}

@@ -1,0 +1,15 @@
+//! HTTP/1.1 (and 1.0) as a server speaks it: RFC 9110 and 9112.
+
+mod body;
+mod connection;
+mod error;
+mod head;
+mod outbound;
+
+pub use connection::{Connection, Event, Fate};
+pub use error::{RequestError, ResponseError};
+pub use head::{Head, Version};
+pub use outbound::Stamp;
+
+pub(crate) use head::list;
+pub(crate) use outbound::{check_field, write_field, write_stamp, write_status_line};
