@@ -1,1 +1,15 @@
 //! Readiness, timers, wakeups, sockets and write queues: the only engine crate that makes I/O calls.
+//!
+//! Nothing here knows Python. `poll` says which descriptors are ready, `timer` which deadlines have
+//! passed, `socket` moves bytes, `write_queue` keeps those the kernel did not take yet.
+
+mod clock;
+mod poll;
+pub mod socket;
+mod timer;
+mod write_queue;
+
+pub use clock::monotonic_ns;
+pub use poll::{Interest, Poller, Readiness, Registry, Waker};
+pub use timer::TimerHeap;
+pub use write_queue::WriteQueue;

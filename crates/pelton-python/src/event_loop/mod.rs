@@ -1,8 +1,51 @@
 //! The event loop: ready queue, timers, polling, and the methods asyncio calls most.
+//!
+//! `pelton.Loop` inherits from `BaseLoop`, made here, and from asyncio's own unix loop: what runs per
+//! callback or per packet is Rust, what runs per connection or per loop is asyncio's Python.
+//!
+//! - `base`: the Python class; `calls`: its hottest methods, as C entry points
+//! - `core`: the state; `turn`: one turn of the loop; `watch`: `add_reader` and `add_writer`
+//! - `handle`: callbacks with their arguments inline
+//! - `native`: the interface for the other areas of this crate (`LoopRef`); `inline`: tasks whose
+//!   first step runs at once
+//!
+//! Everything is guarded by the GIL (`gil`), and no borrow is held while Python runs.
+
+mod base;
+mod calls;
+pub(crate) mod core;
+mod gil;
+mod handle;
+mod handle_type;
+mod inline;
+mod native;
+mod sources;
+mod stats;
+mod turn;
+mod watch;
 
 use pyo3::prelude::*;
 
+pub(crate) use gil::{GilBound, Owned};
+pub(crate) use native::{LoopRef, NativeTimer};
+pub(crate) use sources::Source;
+
 /// Adds this area's names to `pelton._core`.
-pub(crate) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    handle::register(module)?;
+    module.add_class::<base::BaseLoop>()?;
+    calls::register(module.py())
+}
+
+/// The exception of a failed system call, with its `errno`.
+pub(crate) fn os_error(error: &std::io::Error) -> PyErr {
+    match error.raw_os_error() {
+        Some(code) => {
+            let text = error.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default().to_owned();
+            // OSError picks the subclass that belongs to the code.
+            pyo3::exceptions::PyOSError::new_err((code, text))
+        }
+        None => pyo3::exceptions::PyOSError::new_err(error.to_string()),
+    }
 }

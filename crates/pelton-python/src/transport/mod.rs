@@ -1,10 +1,19 @@
 //! Transports over the loop's sockets.
+//!
+//! `stream` is a connection, whoever its protocol is: `tcp` is its face for Python protocols,
+//! `native` the seam to protocols in Rust. `listener` accepts connections for both.
 
+pub(crate) mod listener;
 pub(crate) mod native;
+pub(crate) mod sink;
+pub(crate) mod stream;
+mod stream_write;
+mod tcp;
 
 use pyo3::prelude::*;
 
 /// Adds this area's names to `pelton._core`.
-pub(crate) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<tcp::StreamTransport>()?;
+    module.add_class::<listener::ListenerHandle>()
 }

@@ -5,8 +5,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use pyo3::prelude::*;
+
+use super::listener::Listener;
 
 /// What a native protocol may ask of its connection. Implemented by the loop.
 pub(crate) trait NativeTransport {
@@ -26,12 +29,20 @@ pub(crate) trait NativeTransport {
     fn peer(&self) -> Option<SocketAddr>;
     /// Our own address, where the socket has one.
     fn local(&self) -> Option<SocketAddr>;
+    /// Whether it was closed, from either side: what is written now goes nowhere.
+    fn is_closing(&self) -> bool;
+    /// The protocol's `pause_writing` is called above `high` queued bytes, `resume_writing` when
+    /// `low` or fewer are left. Defaults: 64 KiB and 16 KiB.
+    fn set_write_limits(&self, high: usize, low: usize);
 }
 
 /// A connection's protocol, written in Rust. Implemented by the server.
+///
+/// No borrow of the loop is held during these calls, so they may call anything of it. The loop lets
+/// go of the protocol after `connection_lost`; let go of the transport there too.
 pub(crate) trait NativeProtocol {
     /// The connection is there; keep `transport` to answer on it.
-    fn connection_made(&self, py: Python<'_>, transport: std::rc::Rc<dyn NativeTransport>);
+    fn connection_made(&self, py: Python<'_>, transport: Rc<dyn NativeTransport>);
     /// Bytes came in. `data` is the loop's own buffer: copy what must outlive the call.
     fn data_received(&self, py: Python<'_>, data: &[u8]);
     /// The peer will send no more. `true` keeps our side open.
@@ -40,6 +51,27 @@ pub(crate) trait NativeProtocol {
     fn pause_writing(&self, py: Python<'_>);
     /// The queue is short again.
     fn resume_writing(&self, py: Python<'_>);
-    /// The last call. `error` is `None` after an orderly close.
+    /// The last call, once and never from within another call: `error` is `None` after an orderly close.
     fn connection_lost(&self, py: Python<'_>, error: Option<io::Error>);
+}
+
+/// A listening socket whose connections get native protocols. Dropping it closes it.
+pub(crate) struct NativeListener(pub(super) Rc<Listener>);
+
+impl NativeListener {
+    /// Stops accepting and closes the socket; connections go on.
+    pub(crate) fn close(&self) {
+        self.0.close();
+    }
+
+    /// Open connections that were accepted here.
+    pub(crate) fn connections(&self) -> usize {
+        self.0.connections()
+    }
+}
+
+impl Drop for NativeListener {
+    fn drop(&mut self) {
+        self.close();
+    }
 }

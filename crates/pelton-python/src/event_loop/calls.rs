@@ -1,0 +1,325 @@
+//! The methods that are called per callback, as C entry points: no argument tuple, no dictionary.
+
+use std::ffi::CStr;
+use std::ptr::{null_mut, slice_from_raw_parts};
+
+use pelton_reactor::monotonic_ns;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::ffi::{self, Py_ssize_t, PyObject};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::base::BaseLoop;
+use super::core::{LoopCore, Ready, Timer};
+use super::gil::entry;
+use super::handle::HandleRef;
+
+/// Adds the methods to `BaseLoop`.
+pub(super) fn register(py: Python<'_>) -> PyResult<()> {
+    let kind = py.get_type::<BaseLoop>();
+    let fast: [(&'static CStr, ffi::PyCFunctionFastWithKeywords, &'static CStr); 5] = [
+        (c"call_soon", call_soon, c"Call callback(*args) in the next turn of the loop."),
+        (c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon, from any thread."),
+        (c"call_later", call_later, c"Call callback(*args) once delay seconds are over."),
+        (c"call_at", call_at, c"Call callback(*args) once the loop's time is when."),
+        (c"create_future", create_future, c"A new asyncio.Future of this loop."),
+    ];
+    for (name, function, doc) in fast {
+        let method = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function };
+        add(&kind, name, method, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, doc)?;
+    }
+    let plain: [(&'static CStr, ffi::PyCFunction, &'static CStr); 2] = [
+        (c"time", time, c"Seconds of the monotonic clock."),
+        (c"get_debug", get_debug, c"Whether debug mode is on."),
+    ];
+    for (name, function, doc) in plain {
+        let method = ffi::PyMethodDefPointer { PyCFunction: function };
+        add(&kind, name, method, ffi::METH_NOARGS, doc)?;
+    }
+    Ok(())
+}
+
+fn add(
+    kind: &Bound<'_, pyo3::types::PyType>,
+    name: &'static CStr,
+    method: ffi::PyMethodDefPointer,
+    flags: std::ffi::c_int,
+    doc: &'static CStr,
+) -> PyResult<()> {
+    let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: method,
+        ml_flags: flags,
+        ml_doc: doc.as_ptr(),
+    }));
+    // SAFETY: the definition lives as long as the process; the descriptor checks that `self` is of
+    // `kind` before it calls.
+    let descriptor = unsafe {
+        let descriptor = ffi::PyDescr_NewMethod(kind.as_type_ptr(), definition);
+        Bound::from_owned_ptr_or_err(kind.py(), descriptor)?
+    };
+    kind.setattr(PyString::new(kind.py(), &name.to_string_lossy()), descriptor)
+}
+
+/// Arguments of a vectorcall: `(leading..., callback, *args, context=None)`.
+struct Call<'a> {
+    args: &'a [*mut PyObject],
+    /// Null for None.
+    context: *mut PyObject,
+}
+
+impl<'a> Call<'a> {
+    /// # Safety
+    /// What the interpreter passes to a `METH_FASTCALL | METH_KEYWORDS` function.
+    unsafe fn parse(
+        py: Python<'_>,
+        name: &str,
+        leading: usize,
+        args: *const *mut PyObject,
+        count: Py_ssize_t,
+        names: *mut PyObject,
+    ) -> PyResult<Self> {
+        let count = count as usize;
+        // SAFETY: the caller's: `args` holds `count` positional values and then one per name.
+        let args =
+            unsafe { if count == 0 { &[][..] } else { &*slice_from_raw_parts(args, count) } };
+        let mut context = null_mut();
+        if !names.is_null() {
+            // SAFETY: as above; `names` is a tuple of str.
+            unsafe {
+                for n in 0..ffi::PyTuple_GET_SIZE(names) {
+                    let key = ffi::PyTuple_GET_ITEM(names, n);
+                    let expected = intern!(py, "context").as_ptr();
+                    if key != expected && ffi::PyUnicode_Compare(key, expected) != 0 {
+                        let key = Bound::from_borrowed_ptr(py, key);
+                        return Err(PyTypeError::new_err(format!(
+                            "{name}() takes only the keyword argument 'context', not '{key}'"
+                        )));
+                    }
+                    context = *args.as_ptr().add(count + n as usize);
+                    if context == ffi::Py_None() {
+                        context = null_mut();
+                    } else if ffi::PyContext_CheckExact(context) == 0 {
+                        return Err(PyTypeError::new_err("context must be a contextvars.Context"));
+                    }
+                }
+            }
+        }
+        if args.len() <= leading {
+            return Err(PyTypeError::new_err(format!(
+                "{name}() missing a required argument: {} expected before *args, {count} given",
+                leading + 1
+            )));
+        }
+        Ok(Self { args, context })
+    }
+}
+
+/// The loop's state, once it is sure that the loop takes callbacks.
+unsafe fn open_core<'a>(event_loop: *mut PyObject) -> PyResult<&'a LoopCore> {
+    // SAFETY: `self` of a method, alive for the call.
+    let core = unsafe { BaseLoop::core_of(event_loop) };
+    if core.is_closed() {
+        return Err(PyRuntimeError::new_err("Event loop is closed"));
+    }
+    Ok(core)
+}
+
+/// asyncio's checks in debug mode.
+#[cold]
+fn debug_checks(
+    py: Python<'_>,
+    event_loop: *mut PyObject,
+    callback: *mut PyObject,
+    name: &str,
+    any_thread: bool,
+) -> PyResult<()> {
+    // SAFETY: both are arguments of the call under way.
+    let (event_loop, callback) = unsafe {
+        (Bound::from_borrowed_ptr(py, event_loop), Bound::from_borrowed_ptr(py, callback))
+    };
+    if !any_thread {
+        event_loop.call_method0("_check_thread")?;
+    }
+    event_loop.call_method1("_check_callback", (callback, name))?;
+    Ok(())
+}
+
+/// Notes where a handle was made, in debug mode.
+#[cold]
+fn trace(py: Python<'_>, handle: &HandleRef) -> PyResult<()> {
+    let frame = py.import("sys")?.call_method1("_getframe", (0,))?;
+    let stack = py.import("asyncio.format_helpers")?.call_method1("extract_stack", (frame,))?;
+    handle.set_traceback(stack);
+    Ok(())
+}
+
+unsafe extern "C" fn call_soon(
+    event_loop: *mut PyObject,
+    args: *const *mut PyObject,
+    count: Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    entry(null_mut(), |py| {
+        // SAFETY: what the interpreter passes.
+        unsafe { schedule(py, "call_soon", event_loop, args, count, names, false) }
+    })
+}
+
+unsafe extern "C" fn call_soon_threadsafe(
+    event_loop: *mut PyObject,
+    args: *const *mut PyObject,
+    count: Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    entry(null_mut(), |py| {
+        // The GIL is the lock: see `LoopCore::wake_if_parked`.
+        // SAFETY: what the interpreter passes.
+        unsafe { schedule(py, "call_soon_threadsafe", event_loop, args, count, names, true) }
+    })
+}
+
+#[inline]
+unsafe fn schedule(
+    py: Python<'_>,
+    name: &str,
+    event_loop: *mut PyObject,
+    args: *const *mut PyObject,
+    count: Py_ssize_t,
+    names: *mut PyObject,
+    any_thread: bool,
+) -> PyResult<*mut PyObject> {
+    // SAFETY: what the interpreter passes; `schedule`'s caller says so.
+    unsafe {
+        let core = open_core(event_loop)?;
+        let call = Call::parse(py, name, 0, args, count, names)?;
+        if core.is_debug() {
+            debug_checks(py, event_loop, call.args[0], name, any_thread)?;
+        }
+        if !any_thread && core.capture_call(&call.args[0], &call.args[1..], call.context) {
+            return Ok(py.None().into_ptr());
+        }
+        let handle = HandleRef::new(event_loop, call.args[0], &call.args[1..], call.context, None)?;
+        if core.is_debug() {
+            trace(py, &handle)?;
+        }
+        core.push_ready(Ready::Handle(handle.share()));
+        Ok(handle.into_ptr())
+    }
+}
+
+unsafe extern "C" fn call_later(
+    event_loop: *mut PyObject,
+    args: *const *mut PyObject,
+    count: Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    entry(null_mut(), |py| {
+        // SAFETY: what the interpreter passes.
+        unsafe { schedule_at(py, "call_later", true, event_loop, args, count, names) }
+    })
+}
+
+unsafe extern "C" fn call_at(
+    event_loop: *mut PyObject,
+    args: *const *mut PyObject,
+    count: Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    entry(null_mut(), |py| {
+        // SAFETY: what the interpreter passes.
+        unsafe { schedule_at(py, "call_at", false, event_loop, args, count, names) }
+    })
+}
+
+unsafe fn schedule_at(
+    py: Python<'_>,
+    name: &str,
+    relative: bool,
+    event_loop: *mut PyObject,
+    args: *const *mut PyObject,
+    count: Py_ssize_t,
+    names: *mut PyObject,
+) -> PyResult<*mut PyObject> {
+    // SAFETY: what the interpreter passes; the caller says so.
+    unsafe {
+        let core = open_core(event_loop)?;
+        let call = Call::parse(py, name, 1, args, count, names)?;
+        if call.args[0] == ffi::Py_None() {
+            let what = if relative { "delay" } else { "when" };
+            return Err(PyTypeError::new_err(format!("{what} cannot be None")));
+        }
+        let mut when = ffi::PyFloat_AsDouble(call.args[0]);
+        if when == -1.0 && !ffi::PyErr_Occurred().is_null() {
+            return Err(PyErr::fetch(py));
+        }
+        if relative {
+            when += seconds(monotonic_ns());
+        }
+        if core.is_debug() {
+            debug_checks(py, event_loop, call.args[1], name, false)?;
+        }
+        let handle =
+            HandleRef::new(event_loop, call.args[1], &call.args[2..], call.context, Some(when))?;
+        if core.is_debug() {
+            trace(py, &handle)?;
+        }
+        handle.set_scheduled(true);
+        // Saturates: what lies in the past is due now, infinity never is.
+        core.push_timer((when * 1e9) as u64, Timer::Handle(handle.share()));
+        Ok(handle.into_ptr())
+    }
+}
+
+unsafe extern "C" fn create_future(
+    event_loop: *mut PyObject,
+    _args: *const *mut PyObject,
+    count: Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    entry(null_mut(), |py| {
+        if count != 0 || !names.is_null() {
+            return Err(PyTypeError::new_err("create_future() takes no arguments"));
+        }
+        new_future(py, event_loop)
+    })
+}
+
+/// A new reference to a new `asyncio.Future`.
+pub(super) fn new_future(py: Python<'_>, event_loop: *mut PyObject) -> PyResult<*mut PyObject> {
+    static FUTURE: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
+    static NAMES: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
+    let future = FUTURE.get_or_try_init(py, || {
+        Ok::<_, PyErr>(py.import("asyncio")?.getattr("Future")?.unbind())
+    })?;
+    let names = NAMES.get_or_try_init(py, || {
+        let names = pyo3::types::PyTuple::new(py, [intern!(py, "loop")])?;
+        Ok::<_, PyErr>(names.into_any().unbind())
+    })?;
+    // SAFETY: a call with one keyword argument; one word before it may be used by the callee.
+    unsafe {
+        let mut args = [null_mut(), event_loop];
+        let result = ffi::PyObject_Vectorcall(
+            future.as_ptr(),
+            (&raw mut args).cast::<*mut PyObject>().add(1),
+            ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+            names.as_ptr(),
+        );
+        if result.is_null() { Err(PyErr::fetch(py)) } else { Ok(result) }
+    }
+}
+
+unsafe extern "C" fn time(_event_loop: *mut PyObject, _unused: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the GIL is held.
+    unsafe { ffi::PyFloat_FromDouble(seconds(monotonic_ns())) }
+}
+
+unsafe extern "C" fn get_debug(event_loop: *mut PyObject, _unused: *mut PyObject) -> *mut PyObject {
+    // SAFETY: `self` of a method.
+    unsafe { ffi::PyBool_FromLong(BaseLoop::core_of(event_loop).is_debug().into()) }
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}

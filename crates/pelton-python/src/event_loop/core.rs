@@ -1,0 +1,251 @@
+//! The loop's state, and how work gets into it: ready queue, timers, watched descriptors.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::RawFd;
+use std::ptr::null_mut;
+use std::rc::Rc;
+
+use pelton_reactor::{Interest, Poller, Readiness, Registry, TimerHeap, Waker, monotonic_ns};
+use pyo3::ffi::PyObject;
+use pyo3::prelude::*;
+
+use super::handle::HandleRef;
+use super::native::{NativeTimerState, Work};
+use super::sources::{Source, Sources};
+use super::stats::Stats;
+use super::watch::Watch;
+use crate::transport::stream::Stream;
+
+/// Bytes that one read takes at most, in the buffer all connections of a loop share.
+pub(crate) const READ_MAX: usize = 256 * 1024;
+
+/// Something to run in the next turn.
+pub(crate) enum Ready {
+    /// A Python callback.
+    Handle(HandleRef),
+    /// Work made in Rust.
+    Native(Work),
+}
+
+/// Something to run later.
+pub(super) enum Timer {
+    Handle(HandleRef),
+    Native(Rc<NativeTimerState>),
+}
+
+impl Timer {
+    pub(super) fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Handle(handle) => handle.is_cancelled(),
+            Self::Native(timer) => timer.is_cancelled(),
+        }
+    }
+}
+
+/// All of a loop's state. The GIL guards it; no borrow of a part is held while Python runs, and
+/// dropping a Python object is running Python.
+pub(crate) struct LoopCore {
+    pub(super) ready: RefCell<VecDeque<Ready>>,
+    pub(super) timers: RefCell<TimerHeap<Timer>>,
+    pub(super) sources: RefCell<Sources>,
+    /// Descriptors watched by `add_reader` and `add_writer`.
+    pub(super) watches: RefCell<HashMap<RawFd, Rc<Watch>>>,
+    /// Watches whose event was given, to be looked at again before the next wait: edge-triggered
+    /// events made level-triggered.
+    pub(super) rearm: RefCell<Vec<Rc<Watch>>>,
+    /// Streams with bytes queued in this turn.
+    pub(super) dirty: RefCell<Vec<Rc<Stream>>>,
+    /// Streams that may have more to read than one turn gave them.
+    pub(super) unread: RefCell<Vec<Rc<Stream>>>,
+    /// Events taken from the kernel and not yet dispatched.
+    pub(super) events: RefCell<VecDeque<Readiness>>,
+    pub(super) poller: RefCell<Poller>,
+    pub(crate) registry: Registry,
+    waker: Waker,
+    /// The loop's thread waits (or is about to) with the GIL released.
+    pub(super) parked: Cell<bool>,
+    woken: Cell<bool>,
+    pub(super) stopping: Cell<bool>,
+    pub(super) running: Cell<bool>,
+    pub(super) closed: Cell<bool>,
+    pub(super) debug: Cell<bool>,
+    /// A task factory is set.
+    pub(super) task_factory: Cell<bool>,
+    /// A Python callback runs, so a task may be current.
+    pub(super) in_callback: Cell<bool>,
+    /// `Some` while `spawn_inline` waits for the task's first `call_soon`.
+    pub(super) capture: RefCell<Option<super::inline::Capture>>,
+    pub(super) turn_ns: Cell<u64>,
+    pub(super) polled_ns: Cell<u64>,
+    /// The Python object this is the core of; null once that has died.
+    pub(super) object: Cell<*mut PyObject>,
+    buffer: Cell<Option<Box<[u8]>>>,
+    pub(super) stats: Stats,
+}
+
+impl LoopCore {
+    pub(super) fn new() -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let (registry, waker) = (poller.registry()?, poller.waker()?);
+        let now = monotonic_ns();
+        Ok(Self {
+            ready: RefCell::default(),
+            timers: RefCell::default(),
+            sources: RefCell::default(),
+            watches: RefCell::default(),
+            rearm: RefCell::default(),
+            dirty: RefCell::default(),
+            unread: RefCell::default(),
+            events: RefCell::default(),
+            poller: RefCell::new(poller),
+            registry,
+            waker,
+            parked: Cell::new(false),
+            woken: Cell::new(false),
+            stopping: Cell::new(false),
+            running: Cell::new(false),
+            closed: Cell::new(false),
+            debug: Cell::new(false),
+            task_factory: Cell::new(false),
+            in_callback: Cell::new(false),
+            capture: RefCell::new(None),
+            turn_ns: Cell::new(now),
+            polled_ns: Cell::new(0),
+            object: Cell::new(null_mut()),
+            buffer: Cell::new(None),
+            stats: Stats::default(),
+        })
+    }
+
+    /// The Python loop.
+    pub(crate) fn object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let object = self.object.get();
+        if object.is_null() {
+            return Err(pyo3::exceptions::PyRuntimeError::new_err("the event loop is gone"));
+        }
+        // SAFETY: `BaseLoop` clears the pointer when it dies, so it is live; the GIL is held.
+        Ok(unsafe { Bound::from_borrowed_ptr(py, object) })
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    pub(crate) fn is_debug(&self) -> bool {
+        self.debug.get()
+    }
+
+    /// Queues `item` for the next turn.
+    pub(crate) fn push_ready(&self, item: Ready) {
+        self.ready.borrow_mut().push_back(item);
+        self.wake_if_parked();
+    }
+
+    /// Ends the wait that the loop's thread is in, if it is in one. Whoever calls this holds the
+    /// GIL and has put something where the loop looks before it waits: with the GIL as the lock,
+    /// no wakeup can be lost, and a turn gets one at most.
+    pub(super) fn wake_if_parked(&self) {
+        if self.parked.get() && !self.woken.replace(true) {
+            // A full eventfd is the only failure, and then the wait ends anyway.
+            let _ = self.waker.wake();
+        }
+    }
+
+    pub(super) fn unparked(&self) {
+        self.parked.set(false);
+        self.woken.set(false);
+    }
+
+    pub(super) fn push_timer(&self, deadline_ns: u64, timer: Timer) {
+        self.timers.borrow_mut().push(deadline_ns, timer);
+        self.wake_if_parked();
+    }
+
+    /// A timer in the heap was cancelled.
+    pub(super) fn timer_cancelled(&self) {
+        // A `let` of its own: the borrow ends before the swept timers are dropped.
+        let swept = self.timers.borrow_mut().note_cancelled(Timer::is_cancelled);
+        for timer in &swept {
+            if let Timer::Handle(handle) = timer {
+                handle.set_scheduled(false);
+            }
+        }
+    }
+
+    /// Watches a descriptor on behalf of `source`, and gives the key to its events.
+    pub(crate) fn add_source(
+        &self,
+        fd: RawFd,
+        source: Source,
+        interest: Interest,
+    ) -> io::Result<usize> {
+        let key = self.sources.borrow_mut().insert(fd, source);
+        if let Err(error) = self.registry.register(fd, key, interest) {
+            let removed = self.sources.borrow_mut().remove(key);
+            drop(removed);
+            return Err(error);
+        }
+        Ok(key)
+    }
+
+    /// Forgets a source. The descriptor must still be open.
+    pub(crate) fn remove_source(&self, fd: RawFd, key: usize) {
+        let removed = self.sources.borrow_mut().remove(key);
+        if removed.is_some() {
+            // It fails when someone else closed the descriptor: then the kernel has forgotten it.
+            let _ = self.registry.deregister(fd);
+        }
+    }
+
+    /// A stream queued bytes: flush it before the next wait.
+    pub(crate) fn mark_dirty(&self, stream: Rc<Stream>) {
+        self.dirty.borrow_mut().push(stream);
+        self.wake_if_parked();
+    }
+
+    /// A stream may have more to read.
+    pub(crate) fn mark_unread(&self, stream: Rc<Stream>) {
+        self.unread.borrow_mut().push(stream);
+        self.wake_if_parked();
+    }
+
+    /// The shared read buffer; give it back with `return_buffer`.
+    pub(crate) fn take_buffer(&self) -> Box<[u8]> {
+        self.buffer.take().unwrap_or_else(|| vec![0; READ_MAX].into_boxed_slice())
+    }
+
+    /// Ends what `take_buffer` began.
+    pub(crate) fn return_buffer(&self, buffer: Box<[u8]>) {
+        self.buffer.set(Some(buffer));
+    }
+
+    /// Drops everything that is queued or watched; later calls are refused.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        let ready = std::mem::take(&mut *self.ready.borrow_mut());
+        let timers = self.timers.borrow_mut().take_all();
+        let watches = std::mem::take(&mut *self.watches.borrow_mut());
+        let rearm = std::mem::take(&mut *self.rearm.borrow_mut());
+        let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
+        let unread = std::mem::take(&mut *self.unread.borrow_mut());
+        let sources = std::mem::take(&mut *self.sources.borrow_mut());
+        self.events.borrow_mut().clear();
+        for fd in sources.descriptors() {
+            let _ = self.registry.deregister(fd); // closed already, perhaps
+        }
+        for timer in &timers {
+            if let Timer::Handle(handle) = timer {
+                handle.set_scheduled(false);
+            }
+        }
+        for source in sources.iter() {
+            if let Source::Stream(stream) = source {
+                stream.abandon();
+            }
+        }
+        // All borrows are over: what these drops call may come back here.
+        drop((ready, timers, watches, rearm, dirty, unread, sources));
+    }
+}

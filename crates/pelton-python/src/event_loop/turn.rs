@@ -1,0 +1,296 @@
+//! One turn of the loop: wait, dispatch events, run due timers and the ready queue, flush.
+
+use std::io;
+use std::time::Duration;
+
+use pelton_reactor::{Readiness, monotonic_ns};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use super::core::{LoopCore, Ready, Timer};
+use super::handle::HandleRef;
+use super::sources::Source;
+use super::stats::count;
+
+/// While callbacks are ready, the kernel is asked for events at least this often.
+const POLL_EVERY_NS: u64 = 50_000;
+/// A wait with no timer in sight ends after this long, for the clock's sake.
+const WAIT_MAX_NS: u64 = 24 * 3600 * 1_000_000_000;
+/// A deadline this close counts as reached: the resolution of `loop.time()` as a float.
+const CLOCK_RESOLUTION_NS: u64 = 1;
+
+impl LoopCore {
+    /// Runs turns until `stopping`. An error leaves what was not run queued for the next call.
+    pub(super) fn run_until_stopped(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_closed() {
+            return Err(PyRuntimeError::new_err("Event loop is closed"));
+        }
+        if self.running.replace(true) {
+            return Err(PyRuntimeError::new_err("This event loop is already running"));
+        }
+        let started = monotonic_ns();
+        self.turn_ns.set(started);
+        *self.stats.started_ns.borrow_mut() = Some(started);
+        let result = loop {
+            if let Err(error) = self.turn(py) {
+                break Err(error);
+            }
+            if self.stopping.get() {
+                break Ok(());
+            }
+        };
+        self.stopping.set(false);
+        self.running.set(false);
+        self.in_callback.set(false);
+        self.unparked();
+        *self.stats.started_ns.borrow_mut() = None;
+        count(&self.stats.running_ns, monotonic_ns() - started);
+        result
+    }
+
+    fn turn(&self, py: Python<'_>) -> PyResult<()> {
+        self.rearm_watches();
+        self.wait(py)?;
+        self.dispatch(py)?;
+        self.queue_due_timers();
+        let ready = self.run_ready(py);
+        // Also after an error: what was written before it must leave.
+        self.flush_dirty(py)?;
+        ready
+    }
+
+    /// Asks the kernel for events: not at all while there is enough to do, without waiting while
+    /// there is something, and else with the GIL released until the next timer.
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        let before = self.turn_ns.get();
+        let now = monotonic_ns();
+        self.turn_ns.set(now);
+        self.stats.turn(now.saturating_sub(before));
+        let busy = !self.ready.borrow().is_empty()
+            || !self.unread.borrow().is_empty()
+            || !self.events.borrow().is_empty()
+            || self.stopping.get();
+        let timeout_ns = if busy { 0 } else { self.until_next_timer(now) };
+        if timeout_ns == 0 {
+            if now.saturating_sub(self.polled_ns.get()) < POLL_EVERY_NS && busy {
+                return Ok(());
+            }
+            self.polled_ns.set(now);
+            return self.poll(py, Some(Duration::ZERO));
+        }
+        self.parked.set(true);
+        let result = self.poll(py, Some(Duration::from_nanos(timeout_ns)));
+        self.unparked();
+        let after = monotonic_ns();
+        self.turn_ns.set(after);
+        self.polled_ns.set(after);
+        count(&self.stats.parked_ns, after - now);
+        result
+    }
+
+    /// Zero if one is due; `WAIT_MAX_NS` if there is none.
+    fn until_next_timer(&self, now: u64) -> u64 {
+        loop {
+            let mut timers = self.timers.borrow_mut();
+            let Some((deadline, timer)) = timers.peek() else {
+                return WAIT_MAX_NS;
+            };
+            if !timer.is_cancelled() {
+                return deadline.saturating_sub(now).min(WAIT_MAX_NS);
+            }
+            timers.forget_cancelled();
+            let cancelled = timers.pop();
+            drop(timers);
+            if let Some((_, Timer::Handle(handle))) = &cancelled {
+                handle.set_scheduled(false);
+            }
+        }
+    }
+
+    fn poll(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<()> {
+        count(&self.stats.polls, 1);
+        let mut poller = self.poller.borrow_mut();
+        let mut events = std::mem::take(&mut *self.events.borrow_mut());
+        let before = events.len();
+        let result = if timeout == Some(Duration::ZERO) {
+            poller.wait(timeout, &mut events)
+        } else {
+            let poller = &mut *poller;
+            let events = &mut events;
+            py.detach(move || poller.wait(timeout, events))
+        };
+        drop(poller);
+        count(&self.stats.events, (events.len() - before) as u64);
+        *self.events.borrow_mut() = events;
+        match result {
+            Ok(()) => Ok(()),
+            // A signal: its Python handler runs now, and may raise.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => py.check_signals(),
+            Err(error) => Err(super::os_error(&error)),
+        }
+    }
+
+    fn dispatch(&self, py: Python<'_>) -> PyResult<()> {
+        let unread = std::mem::take(&mut *self.unread.borrow_mut());
+        let mut unread = unread.into_iter();
+        while let Some(stream) = unread.next() {
+            if let Err(error) = stream.read_ready(py) {
+                self.unread.borrow_mut().extend(unread);
+                return Err(error);
+            }
+        }
+        loop {
+            let Some(event) = self.events.borrow_mut().pop_front() else {
+                return Ok(());
+            };
+            self.dispatch_event(py, event)?;
+        }
+    }
+
+    fn dispatch_event(&self, py: Python<'_>, event: Readiness) -> PyResult<()> {
+        let source = self.sources.borrow().get(event.key);
+        match source {
+            Some(Source::Stream(stream)) => stream.on_event(py, event),
+            Some(Source::Listener(listener)) => listener.accept_ready(py),
+            Some(Source::Watch(watch)) => {
+                self.dispatch_watch(&watch, event);
+                Ok(())
+            }
+            None => Ok(()), // removed while the event was on its way
+        }
+    }
+
+    fn queue_due_timers(&self) {
+        if self.timers.borrow().is_empty() {
+            return;
+        }
+        let now = self.turn_ns.get();
+        let end = now.saturating_add(CLOCK_RESOLUTION_NS);
+        loop {
+            let mut timers = self.timers.borrow_mut();
+            let Some((deadline, timer)) = timers.peek() else {
+                return;
+            };
+            if timer.is_cancelled() {
+                timers.forget_cancelled();
+            } else if deadline > end {
+                return;
+            } else {
+                self.stats.lag(now.saturating_sub(deadline));
+            }
+            let due = timers.pop();
+            drop(timers);
+            match due {
+                Some((_, Timer::Handle(handle))) => {
+                    handle.set_scheduled(false);
+                    if !handle.is_cancelled() {
+                        self.ready.borrow_mut().push_back(Ready::Handle(handle));
+                    }
+                }
+                Some((_, Timer::Native(state))) => {
+                    if let Some(work) = state.take() {
+                        self.ready.borrow_mut().push_back(Ready::Native(work));
+                    }
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Runs what is ready now; what that makes ready waits for the next turn.
+    fn run_ready(&self, py: Python<'_>) -> PyResult<()> {
+        let batch = self.ready.borrow().len();
+        self.stats.ready_max.set(self.stats.ready_max.get().max(batch));
+        for _ in 0..batch {
+            // A `let` of its own: the borrow ends before the item runs.
+            let item = self.ready.borrow_mut().pop_front();
+            match item {
+                Some(Ready::Handle(handle)) => {
+                    if !handle.is_cancelled() {
+                        count(&self.stats.callbacks, 1);
+                        self.run_handle(py, &handle)?;
+                    }
+                }
+                Some(Ready::Native(work)) => {
+                    count(&self.stats.callbacks, 1);
+                    if let Err(error) = work(py) {
+                        self.report(py, error, "Exception in a native callback", None)?;
+                    }
+                }
+                None => break, // the loop was closed by a callback
+            }
+        }
+        Ok(())
+    }
+
+    fn flush_dirty(&self, py: Python<'_>) -> PyResult<()> {
+        if self.dirty.borrow().is_empty() {
+            return Ok(());
+        }
+        let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
+        for stream in dirty {
+            stream.flush(py)?;
+        }
+        Ok(())
+    }
+
+    /// Runs one handle; its error is reported, unless it must end the loop.
+    pub(super) fn run_handle(&self, py: Python<'_>, handle: &HandleRef) -> PyResult<()> {
+        let outer = self.in_callback.replace(true);
+        let result = if self.is_debug() { self.run_timed(py, handle) } else { handle.run(py) };
+        self.in_callback.set(outer);
+        let Err(error) = result else {
+            return Ok(());
+        };
+        if must_propagate(py, &error) {
+            return Err(error);
+        }
+        let event_loop = self.object(py)?;
+        let object = handle.as_py().bind(py);
+        event_loop.call_method1("_callback_failed", (object, error.into_value(py)))?;
+        Ok(())
+    }
+
+    /// Debug mode: the handle is known while it runs, and slow ones are logged.
+    fn run_timed(&self, py: Python<'_>, handle: &HandleRef) -> PyResult<()> {
+        let event_loop = self.object(py)?;
+        let name = intern!(py, "_current_handle");
+        event_loop.setattr(name, handle.as_py())?;
+        let start = monotonic_ns();
+        let result = handle.run(py);
+        let duration = (monotonic_ns() - start) as f64 / 1e9;
+        event_loop.setattr(name, py.None())?;
+        let limit: f64 = event_loop.getattr("slow_callback_duration")?.extract()?;
+        if duration >= limit {
+            event_loop.call_method1("_callback_was_slow", (handle.as_py(), duration))?;
+        }
+        result
+    }
+
+    /// Gives an error to the loop's exception handler, unless it must end the loop.
+    pub(crate) fn report(
+        &self,
+        py: Python<'_>,
+        error: PyErr,
+        message: &str,
+        details: Option<&Bound<'_, pyo3::types::PyDict>>,
+    ) -> PyResult<()> {
+        if must_propagate(py, &error) {
+            return Err(error);
+        }
+        let context = match details {
+            Some(details) => details.copy()?,
+            None => pyo3::types::PyDict::new(py),
+        };
+        context.set_item("message", message)?;
+        context.set_item("exception", error.into_value(py))?;
+        self.object(py)?.call_method1("call_exception_handler", (context,))?;
+        Ok(())
+    }
+}
+
+/// `KeyboardInterrupt` and `SystemExit` leave `run_forever`, as with asyncio.
+pub(crate) fn must_propagate(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py)
+}

@@ -1,0 +1,224 @@
+//! Listening sockets.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use pelton_reactor::{Interest, socket};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use socket2::SockAddr;
+
+use super::native::{NativeListener, NativeProtocol};
+use super::stream::{Owner, Stream};
+use super::tcp::StreamTransport;
+use crate::event_loop::core::LoopCore;
+use crate::event_loop::{GilBound, LoopRef, Source, os_error};
+
+/// Connections taken in one turn, whatever the backlog.
+const ACCEPT_MAX: usize = 128;
+/// How long accepting rests when the system is out of descriptors or memory.
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
+
+/// Makes native protocols.
+type NativeFactory = Rc<dyn Fn(Python<'_>) -> PyResult<Rc<dyn NativeProtocol>>>;
+
+/// A socket that connections are accepted on.
+pub(crate) struct Listener {
+    core: Rc<LoopCore>,
+    fd: RawFd,
+    /// `None` where Python's socket object owns the descriptor, or after closing.
+    owned: RefCell<Option<OwnedFd>>,
+    key: Cell<Option<usize>>,
+    protocols: Protocols,
+    connections: Cell<usize>,
+    closed: Cell<bool>,
+}
+
+/// Where a new connection's protocol comes from.
+enum Protocols {
+    Native(NativeFactory),
+    /// `factory()`; `server` is told of each connection.
+    Python {
+        factory: Py<PyAny>,
+        server: Py<PyAny>,
+    },
+}
+
+/// A listener of `create_server`, for the Python side.
+#[pyclass(frozen, module = "pelton._core")]
+pub(crate) struct ListenerHandle(GilBound<Rc<Listener>>);
+
+#[pymethods]
+impl ListenerHandle {
+    /// Accepts on the listening `socket`, which stays the descriptor's owner.
+    #[new]
+    fn new(
+        event_loop: &Bound<'_, PyAny>,
+        socket: &Bound<'_, PyAny>,
+        factory: Py<PyAny>,
+        server: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let core = LoopRef::from_object(event_loop)?.into_core();
+        let fd: RawFd = socket.call_method0("fileno")?.extract()?;
+        let protocols = Protocols::Python { factory, server };
+        let listener = Listener::open(core, fd, None, protocols)?;
+        Ok(Self(GilBound::new(listener)))
+    }
+
+    /// Stops accepting. The socket is the caller's to close.
+    fn stop(&self) {
+        self.0.close();
+    }
+}
+
+impl Listener {
+    pub(crate) fn open_native(
+        core: Rc<LoopCore>,
+        socket: OwnedFd,
+        factory: NativeFactory,
+    ) -> PyResult<NativeListener> {
+        let fd = socket.as_raw_fd();
+        socket::set_nonblocking(fd).map_err(|error| os_error(&error))?;
+        let listener = Self::open(core, fd, Some(socket), Protocols::Native(factory))?;
+        Ok(NativeListener(listener))
+    }
+
+    fn open(
+        core: Rc<LoopCore>,
+        fd: RawFd,
+        owned: Option<OwnedFd>,
+        protocols: Protocols,
+    ) -> PyResult<Rc<Self>> {
+        let listener = Rc::new(Self {
+            core,
+            fd,
+            owned: RefCell::new(owned),
+            key: Cell::new(None),
+            protocols,
+            connections: Cell::new(0),
+            closed: Cell::new(false),
+        });
+        listener.watch().map_err(|error| os_error(&error))?;
+        Ok(listener)
+    }
+
+    fn watch(self: &Rc<Self>) -> io::Result<()> {
+        let source = Source::Listener(self.clone());
+        self.key.set(Some(self.core.add_source(self.fd, source, Interest::READ)?));
+        Ok(())
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        if let Some(key) = self.key.take() {
+            self.core.remove_source(self.fd, key);
+        }
+        drop(self.owned.borrow_mut().take());
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    pub(super) fn opened(&self) {
+        self.connections.set(self.connections.get() + 1);
+    }
+
+    pub(super) fn closed_one(&self) {
+        self.connections.set(self.connections.get() - 1);
+    }
+
+    /// Takes the connections that wait, up to a turn's share.
+    pub(crate) fn accept_ready(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
+        for _ in 0..ACCEPT_MAX {
+            let Some(key) = self.key.get() else {
+                return Ok(()); // closed, perhaps by the protocol just made
+            };
+            match socket::accept(self.fd) {
+                Ok((fd, peer)) => self.welcome(py, fd, peer)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_exhausted(&error) => return self.rest(py, &error),
+                // The client left before it was accepted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    let details = PyDict::new(py);
+                    self.core.remove_source(self.fd, key);
+                    self.key.set(None);
+                    let message = "Fatal accept error on listening socket";
+                    return self.core.report(py, os_error(&error), message, Some(&details));
+                }
+            }
+        }
+        // More may wait: look again, behind what else is ready.
+        if let Some(key) = self.key.get() {
+            self.core
+                .registry
+                .modify(self.fd, key, Interest::READ)
+                .map_err(|error| os_error(&error))?;
+        }
+        Ok(())
+    }
+
+    fn welcome(self: &Rc<Self>, py: Python<'_>, fd: OwnedFd, peer: SockAddr) -> PyResult<()> {
+        // Only TCP has the option; elsewhere small writes leave at once anyway.
+        let _ = socket::set_nodelay(fd.as_raw_fd());
+        let raw = fd.as_raw_fd();
+        let result = match &self.protocols {
+            Protocols::Native(factory) => factory(py).and_then(|protocol| {
+                let stream = Stream::new(
+                    self.core.clone(),
+                    raw,
+                    Owner::Fd(fd),
+                    Some(peer),
+                    Some(self.clone()),
+                );
+                stream.start_native(py, protocol)
+            }),
+            Protocols::Python { factory, server } => factory.call0(py).and_then(|protocol| {
+                let stream = Stream::new(
+                    self.core.clone(),
+                    raw,
+                    Owner::Fd(fd),
+                    Some(peer),
+                    Some(self.clone()),
+                );
+                StreamTransport::start(py, stream, protocol.bind(py), None, Some(server.bind(py)))
+                    .map(drop)
+            }),
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => self.core.report(
+                py,
+                error,
+                "Error on transport creation for incoming connection",
+                None,
+            ),
+        }
+    }
+
+    /// Out of descriptors: accept again in a while.
+    fn rest(self: &Rc<Self>, py: Python<'_>, error: &io::Error) -> PyResult<()> {
+        if let Some(key) = self.key.take() {
+            self.core.remove_source(self.fd, key);
+        }
+        let listener = Rc::downgrade(self);
+        LoopRef::new(self.core.clone()).call_later_native(ACCEPT_RETRY, move |_| {
+            match listener.upgrade() {
+                Some(listener) if !listener.closed.get() => {
+                    listener.watch().map_err(|error| os_error(&error))
+                }
+                _ => Ok(()),
+            }
+        });
+        let message = "socket.accept() out of system resource";
+        self.core.report(py, os_error(error), message, None)
+    }
+}
+
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}

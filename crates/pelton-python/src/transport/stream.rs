@@ -1,0 +1,545 @@
+//! A connection: its socket, its protocol, and the way between them. Reading and closing are here,
+//! writing in `stream_write`.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use pelton_reactor::{Interest, Readiness, WriteQueue, socket};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use socket2::SockAddr;
+
+use super::listener::Listener;
+use super::native::NativeProtocol;
+use super::sink::{Lost, PythonSink, Sink};
+use super::stream_write::Chunk;
+use super::tcp::StreamTransport;
+use crate::event_loop::core::{LoopCore, READ_MAX, Ready};
+use crate::event_loop::{Owned, Source};
+
+/// Reads at least this long are made straight into the bytes object that Python gets.
+const DIRECT_READ_MIN: usize = 32 * 1024;
+/// Default write limits, in bytes.
+const HIGH_WATER: usize = 64 * 1024;
+
+unsafe extern "C" {
+    fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
+}
+
+/// One connection.
+pub(crate) struct Stream {
+    pub(super) core: Rc<LoopCore>,
+    pub(super) fd: RawFd,
+    pub(super) owner: RefCell<Owner>,
+    key: Cell<Option<usize>>,
+    pub(super) sink: RefCell<Sink>,
+    pub(super) queue: RefCell<WriteQueue<Chunk>>,
+    pub(super) high: Cell<usize>,
+    pub(super) low: Cell<usize>,
+    /// The protocol was told to pause writing.
+    pub(super) paused_writing: Cell<bool>,
+    pub(super) paused_reading: Cell<bool>,
+    /// No more is accepted: close, abort or a failure.
+    pub(super) closing: Cell<bool>,
+    /// `connection_lost` is on its way, or was called.
+    pub(super) lost: Cell<bool>,
+    /// The peer's end was read.
+    read_eof: Cell<bool>,
+    /// `write_eof` was called.
+    pub(super) write_eof: Cell<bool>,
+    /// It is watched for room to write too.
+    pub(super) watches_write: Cell<bool>,
+    pub(super) in_dirty: Cell<bool>,
+    in_unread: Cell<bool>,
+    /// Writes after the connection was lost.
+    pub(super) lost_writes: Cell<u32>,
+    /// Length of the last read.
+    last_read: Cell<usize>,
+    pub(super) peer: Option<SockAddr>,
+    pub(super) local: Option<SockAddr>,
+    listener: RefCell<Option<Rc<Listener>>>,
+}
+
+/// Who closes the descriptor: exactly one.
+pub(crate) enum Owner {
+    /// We do.
+    Fd(OwnedFd),
+    /// A Python socket object, whose `close` we call.
+    Socket(Py<PyAny>),
+    /// It is closed.
+    Gone,
+}
+
+impl Stream {
+    /// A connection that is not yet watched. Its sink comes later, with `start`.
+    pub(crate) fn new(
+        core: Rc<LoopCore>,
+        fd: RawFd,
+        owner: Owner,
+        peer: Option<SockAddr>,
+        listener: Option<Rc<Listener>>,
+    ) -> Rc<Self> {
+        if let Some(listener) = &listener {
+            listener.opened();
+        }
+        Rc::new(Self {
+            core,
+            fd,
+            owner: RefCell::new(owner),
+            key: Cell::new(None),
+            sink: RefCell::new(Sink::Gone),
+            queue: RefCell::default(),
+            high: Cell::new(HIGH_WATER),
+            low: Cell::new(HIGH_WATER / 4),
+            paused_writing: Cell::new(false),
+            paused_reading: Cell::new(false),
+            closing: Cell::new(false),
+            lost: Cell::new(false),
+            read_eof: Cell::new(false),
+            write_eof: Cell::new(false),
+            watches_write: Cell::new(false),
+            in_dirty: Cell::new(false),
+            in_unread: Cell::new(false),
+            lost_writes: Cell::new(0),
+            last_read: Cell::new(0),
+            peer,
+            local: socket::local_addr(fd),
+            listener: RefCell::new(listener),
+        })
+    }
+
+    /// A connection accepted for a native protocol: it is told, then watched.
+    pub(super) fn start_native(
+        self: &Rc<Self>,
+        py: Python<'_>,
+        protocol: Rc<dyn NativeProtocol>,
+    ) -> PyResult<()> {
+        *self.sink.borrow_mut() = Sink::Native(Rc::clone(&protocol));
+        protocol.connection_made(py, Rc::new(self.clone()));
+        self.watch(py)
+    }
+
+    /// Begins to watch the socket; a failure closes the connection.
+    pub(super) fn watch(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
+        if self.lost.get() || self.core.is_closed() {
+            return Ok(());
+        }
+        let interest = Interest { read: true, write: self.watches_write.get() };
+        match self.core.add_source(self.fd, Source::Stream(self.clone()), interest) {
+            Ok(key) => {
+                self.key.set(Some(key));
+                Ok(())
+            }
+            Err(error) => self.fail(py, Lost::Io(error), "Cannot watch the socket"),
+        }
+    }
+
+    /// The key of its events, while it is watched.
+    pub(super) fn key(&self) -> Option<usize> {
+        self.key.get()
+    }
+
+    /// The loop is closed: lets go of the protocol and the socket, with no call on either.
+    pub(crate) fn abandon(&self) {
+        self.closing.set(true);
+        self.lost.set(true);
+        self.key.set(None);
+        let sink = std::mem::replace(&mut *self.sink.borrow_mut(), Sink::Gone);
+        let owner = std::mem::replace(&mut *self.owner.borrow_mut(), Owner::Gone);
+        drop((sink, owner));
+    }
+
+    /// The protocol, for a call on it: no borrow is left.
+    pub(super) fn sink(&self, py: Python<'_>) -> Sink {
+        self.sink.borrow().share(py)
+    }
+
+    /// Takes an event of the socket.
+    pub(crate) fn on_event(self: &Rc<Self>, py: Python<'_>, event: Readiness) -> PyResult<()> {
+        if event.writable && !self.queue.borrow().is_empty() {
+            self.flush(py)?;
+        }
+        if event.readable {
+            if event.read_closed {
+                // A short read would prove nothing now: read on until the end shows.
+                self.last_read.set(self.last_read.get().max(1));
+                return self.read_until_end(py);
+            }
+            return self.read_ready(py);
+        }
+        Ok(())
+    }
+
+    fn is_read_stopped(&self) -> bool {
+        self.paused_reading.get()
+            || self.closing.get()
+            || self.lost.get()
+            || self.read_eof.get()
+            || self.key.get().is_none()
+    }
+
+    fn read_until_end(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
+        if !self.is_read_stopped() && self.read_once(py)? {
+            self.read_more_later();
+        }
+        Ok(())
+    }
+
+    /// Reads once; if the read was full there may be more, for the next turn.
+    pub(crate) fn read_ready(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
+        self.in_unread.set(false);
+        if self.is_read_stopped() {
+            return Ok(());
+        }
+        let more = self.read_once(py)?;
+        if more && self.last_read.get() >= READ_MAX {
+            self.read_more_later();
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_more_later(self: &Rc<Self>) {
+        if !self.is_read_stopped() && !self.in_unread.replace(true) {
+            self.core.mark_unread(self.clone());
+        }
+    }
+
+    /// One read, given to the protocol. `false`: nothing was there, or the end.
+    fn read_once(self: &Rc<Self>, py: Python<'_>) -> PyResult<bool> {
+        let sink = self.sink(py);
+        let read = match &sink {
+            Sink::Native(protocol) => self.read_native(py, protocol),
+            Sink::Python(sink) if sink.buffered => return self.read_buffered(py, sink),
+            Sink::Python(sink) if self.last_read.get() >= DIRECT_READ_MIN => {
+                return self.read_direct(py, sink);
+            }
+            Sink::Python(sink) => return self.read_shared(py, sink),
+            Sink::Gone => return Ok(false),
+        };
+        self.after_read(py, read)
+    }
+
+    /// Common to all ways: the end, nothing there, or an error. `true`: bytes came.
+    fn after_read(self: &Rc<Self>, py: Python<'_>, read: io::Result<usize>) -> PyResult<bool> {
+        match read {
+            Ok(0) => self.end_of_stream(py).map(|()| false),
+            Ok(count) => {
+                self.last_read.set(count);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => self
+                .fail(py, Lost::Io(error), "Fatal read error on socket transport")
+                .map(|()| false),
+        }
+    }
+
+    fn read_native(&self, py: Python<'_>, protocol: &Rc<dyn NativeProtocol>) -> io::Result<usize> {
+        let mut buffer = self.core.take_buffer();
+        let read = socket::recv(self.fd, as_uninit(&mut buffer));
+        if let Ok(count @ 1..) = read {
+            protocol.data_received(py, &buffer[..count]);
+        }
+        self.core.return_buffer(buffer);
+        read
+    }
+
+    fn read_shared(self: &Rc<Self>, py: Python<'_>, sink: &PythonSink) -> PyResult<bool> {
+        let mut buffer = self.core.take_buffer();
+        let read = socket::recv(self.fd, as_uninit(&mut buffer));
+        let data = match read {
+            Ok(count @ 1..) => Some(PyBytes::new(py, &buffer[..count])),
+            _ => None,
+        };
+        self.core.return_buffer(buffer);
+        if !self.after_read(py, read)? {
+            return Ok(false);
+        }
+        self.give(py, sink, data.as_ref().map(|data| data.as_any()))
+    }
+
+    /// Reads into a new bytes object of full size, then cuts it to what came.
+    fn read_direct(self: &Rc<Self>, py: Python<'_>, sink: &PythonSink) -> PyResult<bool> {
+        // SAFETY: a new bytes object that nobody else has: its memory may be written, and it may
+        // be resized. On failure `_PyBytes_Resize` frees it and leaves null.
+        let (read, data) = unsafe {
+            let mut bytes =
+                ffi::PyBytes_FromStringAndSize(std::ptr::null(), READ_MAX as ffi::Py_ssize_t);
+            if bytes.is_null() {
+                return Err(PyErr::fetch(py));
+            }
+            let memory = ffi::PyBytes_AsString(bytes).cast::<MaybeUninit<u8>>();
+            let read = socket::recv(self.fd, std::slice::from_raw_parts_mut(memory, READ_MAX));
+            match read {
+                Ok(count @ 1..) => {
+                    if _PyBytes_Resize(&raw mut bytes, count as ffi::Py_ssize_t) < 0 {
+                        return Err(PyErr::fetch(py));
+                    }
+                }
+                _ => {
+                    ffi::Py_DECREF(bytes);
+                    bytes = std::ptr::null_mut();
+                }
+            }
+            (read, Bound::from_owned_ptr_or_opt(py, bytes))
+        };
+        if !self.after_read(py, read)? {
+            return Ok(false);
+        }
+        self.give(py, sink, data.as_ref())
+    }
+
+    fn give(
+        self: &Rc<Self>,
+        py: Python<'_>,
+        sink: &PythonSink,
+        data: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        if let Some(data) = data
+            && let Err(error) = sink.data_received(py, data)
+        {
+            let message = "Fatal error: protocol.data_received() call failed.";
+            self.fail(py, Lost::Python(error), message)?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Reads into the protocol's own buffer, again while it is filled, up to a turn's share.
+    fn read_buffered(self: &Rc<Self>, py: Python<'_>, sink: &PythonSink) -> PyResult<bool> {
+        let mut total = 0;
+        while total < READ_MAX {
+            let lent = sink.within(py, |protocol| {
+                let buffer = protocol.call_method1(intern!(py, "get_buffer"), (-1,))?;
+                if buffer.len()? == 0 {
+                    return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
+                }
+                PyBuffer::<u8>::get(&buffer)
+            });
+            let buffer = match lent {
+                Ok(buffer) => buffer,
+                Err(error) => {
+                    let message = "Fatal error: protocol.get_buffer() call failed.";
+                    self.fail(py, Lost::Python(error), message)?;
+                    return Ok(false);
+                }
+            };
+            let size = buffer.len_bytes();
+            let read = recv_into(self.fd, &buffer);
+            drop(buffer);
+            let count = read.as_ref().copied().unwrap_or(0);
+            if !self.after_read(py, read)? {
+                return Ok(false);
+            }
+            let updated = sink.within(py, |protocol| {
+                protocol.call_method1(intern!(py, "buffer_updated"), (count,)).map(drop)
+            });
+            if let Err(error) = updated {
+                let message = "Fatal error: protocol.buffer_updated() call failed.";
+                self.fail(py, Lost::Python(error), message)?;
+                return Ok(false);
+            }
+            total += count;
+            if count < size {
+                self.last_read.set(count.min(READ_MAX - 1)); // all that was there
+                return Ok(true);
+            }
+            if self.is_read_stopped() || !self.is_sink(sink) {
+                break;
+            }
+        }
+        self.last_read.set(READ_MAX); // there may be more
+        Ok(true)
+    }
+
+    /// Whether the protocol is still the one that `sink` was taken from.
+    fn is_sink(&self, sink: &PythonSink) -> bool {
+        matches!(&*self.sink.borrow(), Sink::Python(now) if now.protocol.is(&sink.protocol))
+    }
+
+    fn end_of_stream(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
+        let keep_open = match self.sink(py) {
+            Sink::Native(protocol) => Ok(protocol.eof_received(py)),
+            Sink::Python(sink) => sink.within(py, |protocol| {
+                protocol.call_method0(intern!(py, "eof_received"))?.is_truthy()
+            }),
+            Sink::Gone => return Ok(()),
+        };
+        self.read_eof.set(true);
+        match keep_open {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.close();
+                Ok(())
+            }
+            Err(error) => {
+                let message = "Fatal error: protocol.eof_received() call failed.";
+                self.fail(py, Lost::Python(error), message)
+            }
+        }
+    }
+
+    pub(crate) fn set_paused_reading(self: &Rc<Self>, paused: bool) {
+        if self.paused_reading.replace(paused) && !paused {
+            // What came meanwhile gave its event already.
+            self.read_more_later();
+        }
+    }
+
+    pub(super) fn is_reading(&self) -> bool {
+        !self.closing.get() && !self.paused_reading.get()
+    }
+
+    /// Closes once the queue has left.
+    pub(crate) fn close(self: &Rc<Self>) {
+        if self.closing.replace(true) {
+            return;
+        }
+        if self.queue.borrow().is_empty() {
+            self.lose(Lost::Closed);
+        }
+    }
+
+    /// Reports an error that ends the connection, and closes it at once.
+    pub(super) fn fail(self: &Rc<Self>, py: Python<'_>, lost: Lost, message: &str) -> PyResult<()> {
+        let cause = match lost {
+            Lost::Python(error) => {
+                let details = PyDict::new(py);
+                if let Sink::Python(sink) = self.sink(py) {
+                    details.set_item("transport", sink.transport)?;
+                    details.set_item("protocol", sink.protocol)?;
+                }
+                let cause = error.clone_ref(py);
+                let reported = if error.is_instance_of::<pyo3::exceptions::PyOSError>(py) {
+                    Ok(()) // the network's, not a bug: the protocol learns of it
+                } else {
+                    self.core.report(py, error, message, Some(&details))
+                };
+                // KeyboardInterrupt and SystemExit end the loop, not the connection.
+                reported?;
+                Lost::Python(cause)
+            }
+            lost => lost,
+        };
+        self.force_close(cause);
+        Ok(())
+    }
+
+    /// Closes at once; what is queued is dropped.
+    pub(crate) fn force_close(self: &Rc<Self>, cause: Lost) {
+        if self.lost.get() {
+            return;
+        }
+        self.queue.borrow_mut().clear();
+        self.closing.set(true);
+        self.lose(cause);
+    }
+
+    /// Ends the watch, and has `connection_lost` called in the next turn.
+    pub(super) fn lose(self: &Rc<Self>, cause: Lost) {
+        if self.lost.replace(true) {
+            return;
+        }
+        if let Some(key) = self.key.take() {
+            self.core.remove_source(self.fd, key);
+        }
+        let stream = Rc::clone(self);
+        self.core.push_ready(Ready::Native(Box::new(move |py| stream.finish(py, cause))));
+    }
+
+    fn finish(self: &Rc<Self>, py: Python<'_>, cause: Lost) -> PyResult<()> {
+        let sink = std::mem::replace(&mut *self.sink.borrow_mut(), Sink::Gone);
+        let mut result = Ok(());
+        match &sink {
+            Sink::Native(protocol) => protocol.connection_lost(py, cause.into_io()),
+            Sink::Python(sink) => {
+                let cause = cause.into_object(py);
+                result = sink.within(py, |protocol| {
+                    protocol.call_method1(intern!(py, "connection_lost"), (cause,)).map(drop)
+                });
+            }
+            Sink::Gone => {}
+        }
+        let closed = self.close_socket(py);
+        if let Some(listener) = self.listener.borrow_mut().take() {
+            listener.closed_one();
+        }
+        if let Sink::Python(sink) = &sink {
+            StreamTransport::detach_server(sink.transport.bind(py))?;
+        }
+        result.and(closed)
+    }
+
+    fn close_socket(&self, py: Python<'_>) -> PyResult<()> {
+        match std::mem::replace(&mut *self.owner.borrow_mut(), Owner::Gone) {
+            Owner::Socket(socket) => socket.call_method0(py, intern!(py, "close")).map(drop),
+            Owner::Fd(_) | Owner::Gone => Ok(()),
+        }
+    }
+
+    /// The Python socket object; made when first asked for, and then the descriptor's owner.
+    pub(super) fn socket_object(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let mut owner = self.owner.borrow_mut();
+        match &*owner {
+            Owner::Gone => return Ok(None),
+            Owner::Socket(socket) => return Ok(Some(socket.clone_ref(py))),
+            Owner::Fd(_) => {}
+        }
+        let Owner::Fd(fd) = std::mem::replace(&mut *owner, Owner::Gone) else {
+            return Ok(None);
+        };
+        drop(owner); // importing runs Python
+        let made = (|| {
+            let class = py.import("socket")?.getattr("socket")?;
+            let kwargs = PyDict::new(py);
+            kwargs.set_item("fileno", fd.as_raw_fd())?;
+            class.call((), Some(&kwargs))
+        })();
+        match made {
+            Ok(socket) => {
+                std::mem::forget(fd); // the socket object closes it from now on
+                let socket = socket.unbind();
+                *self.owner.borrow_mut() = Owner::Socket(socket.clone_ref(py));
+                Ok(Some(socket))
+            }
+            Err(error) => {
+                *self.owner.borrow_mut() = Owner::Fd(fd);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// As memory that the kernel may fill.
+fn as_uninit(buffer: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    // SAFETY: same layout; `recv` only writes initialized bytes into it.
+    unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) }
+}
+
+fn recv_into(fd: RawFd, buffer: &PyBuffer<u8>) -> io::Result<usize> {
+    if buffer.readonly() || !buffer.is_c_contiguous() {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: the exported, writable, contiguous memory of `buffer`, which stays exported for the
+    // call; the GIL is held, so Python does not touch it meanwhile.
+    let memory = unsafe {
+        std::slice::from_raw_parts_mut(
+            buffer.buf_ptr().cast::<MaybeUninit<u8>>(),
+            buffer.len_bytes(),
+        )
+    };
+    socket::recv(fd, memory)
+}
+
+/// A bytes object in a write queue.
+pub(super) fn share_bytes(bytes: &Bound<'_, PyAny>) -> Owned {
+    // SAFETY: live, and the GIL is held.
+    unsafe { Owned::share(bytes.as_ptr()) }
+}

@@ -1,0 +1,176 @@
+"""`Loop`: the compiled core under asyncio's own unix event loop.
+
+The core (`_core.BaseLoop`) replaces what runs per callback and per packet: scheduling, timers,
+polling, watching descriptors, stream transports and listeners. What runs per connection or per
+loop is asyncio's own code, so that it behaves as the running Python version does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from asyncio import base_events, format_helpers, sslproto
+from asyncio.log import logger
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pelton import _core
+
+
+class _CoreSelector:
+    """What asyncio's loop takes for its selector: it only closes; the core does the watching."""
+
+    def __init__(self, core: _core.BaseLoop) -> None:
+        self._core = core
+
+    def close(self) -> None:
+        self._core._close_core()
+
+
+class Loop(_core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
+    """An asyncio event loop on Pelton's compiled core.
+
+    It is used as any asyncio loop is: by `pelton.run`, `asyncio.Runner(loop_factory=pelton.Loop)`
+    or `pelton.install()`. Tasks and futures are asyncio's own.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: dict[int, _core.ListenerHandle] = {}
+        self._bind()
+        super().__init__(_CoreSelector(self))
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def run_forever(self) -> None:
+        """Run until `stop` is called."""
+        with self._signals_wake():
+            super().run_forever()
+
+    def stop(self) -> None:
+        """Stop after the callbacks that are ready now."""
+        super().stop()
+        self._request_stop()
+
+    def _signals_wake(self) -> contextlib.AbstractContextManager[None]:
+        if threading.current_thread() is threading.main_thread():
+            return self._wakeup_fd()
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def _wakeup_fd(self) -> Iterator[None]:
+        """While the loop runs, a signal ends its wait, even one that comes just before it."""
+        if self._csock is None:  # closed: run_forever says so
+            yield
+            return
+        old = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(old)
+
+    # --- debug and errors ------------------------------------------------------------------------
+
+    def set_debug(self, enabled: bool) -> None:
+        """Turn debug mode on or off."""
+        super().set_debug(enabled)
+        self._set_core_debug(bool(enabled))
+
+    def set_task_factory(self, factory: Any) -> None:
+        """Set what `create_task` calls; None for `asyncio.Task`."""
+        super().set_task_factory(factory)
+        self._set_core_task_factory(factory is not None)
+
+    def _callback_failed(self, handle: asyncio.Handle, exception: BaseException) -> None:
+        source = format_helpers._format_callback_source(handle._callback, handle._args)
+        context = {
+            "message": f"Exception in callback {source}",
+            "exception": exception,
+            "handle": handle,
+        }
+        if handle._source_traceback:
+            context["source_traceback"] = handle._source_traceback
+        self.call_exception_handler(context)
+
+    def _callback_was_slow(self, handle: asyncio.Handle, duration: float) -> None:
+        logger.warning(
+            "Executing %s took %.3f seconds", base_events._format_handle(handle), duration
+        )
+
+    def _add_callback(self, handle: asyncio.Handle) -> None:
+        """Queue a handle that asyncio's own code made (those of signals)."""
+        if not handle._cancelled:
+            self.call_soon(handle._run, context=handle._context)
+
+    # --- connections -----------------------------------------------------------------------------
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        number = fd if isinstance(fd, int) else int(fd.fileno())
+        if self._is_transport(number):
+            raise RuntimeError(f"File descriptor {fd!r} is used by a transport")
+        super()._ensure_fd_no_transport(fd)
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        **_: Any,
+    ) -> _core.StreamTransport:
+        return _core.StreamTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: Any,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        **timeouts: Any,
+    ) -> Any:
+        tls = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        )
+        _core.StreamTransport(self, rawsock, tls, None, extra, server)
+        return tls._app_transport
+
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> None:
+        factory: Callable[[], Any] = protocol_factory
+        if sslcontext:
+
+            def factory() -> Any:
+                return sslproto.SSLProtocol(
+                    self,
+                    protocol_factory(),
+                    sslcontext,
+                    None,
+                    True,
+                    ssl_handshake_timeout=ssl_handshake_timeout,
+                    ssl_shutdown_timeout=ssl_shutdown_timeout,
+                )
+
+        self._listeners[sock.fileno()] = _core.ListenerHandle(self, sock, factory, server)
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        listener = self._listeners.pop(sock.fileno(), None)
+        if listener is not None:
+            listener.stop()
+        sock.close()
