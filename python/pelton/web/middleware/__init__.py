@@ -1,0 +1,3 @@
+"""Middleware: Starlette's."""
+
+from starlette.middleware import Middleware as Middleware

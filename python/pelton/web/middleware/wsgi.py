@@ -1,0 +1,3 @@
+"""WSGI apps under ASGI."""
+
+from starlette.middleware.wsgi import WSGIMiddleware as WSGIMiddleware

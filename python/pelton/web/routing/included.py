@@ -1,0 +1,316 @@
+"""A router inside another: its routes, under a prefix and with more options, kept live."""
+
+import copy
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from starlette import routing
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, NoMatchFound, compile_path
+from starlette.types import Receive, Scope, Send
+
+from .. import params
+from ..datastructures import DefaultPlaceholder, first_set
+from .frontend import FrontendRouteGroup
+from .route import EFFECTIVE_ROUTE, APIRoute
+from .websocket import APIWebSocketRoute
+
+if TYPE_CHECKING:
+    from .router import APIRouter
+
+# Key in the child scope of a match: the route that an included router matched.
+_MATCHED = "pelton.matched_route"
+
+
+@dataclass
+class Inclusion:
+    """The options that `include_router` adds to each route, with those of all routers around."""
+
+    router: "APIRouter"
+    prefix: str
+    tags: list[str | Enum]
+    dependencies: list[params.Depends]
+    default_response_class: type[Response] | DefaultPlaceholder
+    responses: dict[int | str, dict[str, Any]]
+    callbacks: list[BaseRoute]
+    deprecated: bool | None
+    include_in_schema: bool
+    generate_unique_id_function: Callable[[APIRoute], str] | DefaultPlaceholder
+    strict_content_type: bool | DefaultPlaceholder
+    dependency_overrides_provider: Any | None
+
+    def within(self, outer: "Inclusion") -> "Inclusion":
+        """This inclusion as seen from around `outer`, into which it was made."""
+        return Inclusion(
+            router=self.router,
+            prefix=outer.prefix + self.prefix,
+            tags=outer.tags + self.tags,
+            dependencies=outer.dependencies + self.dependencies,
+            default_response_class=first_set(
+                self.default_response_class, outer.default_response_class
+            ),
+            responses={**outer.responses, **self.responses},
+            callbacks=outer.callbacks + self.callbacks,
+            deprecated=outer.deprecated or self.deprecated,
+            include_in_schema=outer.include_in_schema and self.include_in_schema,
+            generate_unique_id_function=first_set(
+                self.generate_unique_id_function, outer.generate_unique_id_function
+            ),
+            strict_content_type=first_set(self.strict_content_type, outer.strict_content_type),
+            dependency_overrides_provider=outer.dependency_overrides_provider,
+        )
+
+    def apply(self, route: BaseRoute) -> BaseRoute | None:
+        """`route` as it is inside this inclusion; `None` for a kind that cannot be included."""
+        if isinstance(route, APIRoute):
+            return self._api_route(route)
+        if isinstance(route, FrontendRouteGroup):
+            return route.included(
+                prefix=self.prefix,
+                dependencies=self.dependencies,
+                dependency_overrides_provider=self.dependency_overrides_provider,
+            )
+        if isinstance(route, APIWebSocketRoute):
+            return APIWebSocketRoute(
+                self.prefix + route.path,
+                endpoint=route.endpoint,
+                name=route.name,
+                dependencies=self.dependencies + route.dependencies,
+                dependency_overrides_provider=self.dependency_overrides_provider,
+            )
+        return self._plain_route(route)
+
+    def _api_route(self, route: APIRoute) -> APIRoute:
+        included = copy.copy(route)
+        included.original_route = route
+        own = self.router
+        included.declare(
+            self.prefix + route.path,
+            route.endpoint,
+            response_model=route.response_model,
+            status_code=route.status_code,
+            tags=self.tags + route.tags,
+            dependencies=self.dependencies + route.dependencies,
+            summary=route.summary,
+            description=route.description,
+            response_description=route.response_description,
+            responses={**self.responses, **route.responses},
+            deprecated=route.deprecated or self.deprecated,
+            methods=route.methods,
+            operation_id=route.operation_id,
+            response_model_include=route.response_model_include,
+            response_model_exclude=route.response_model_exclude,
+            response_model_by_alias=route.response_model_by_alias,
+            response_model_exclude_unset=route.response_model_exclude_unset,
+            response_model_exclude_defaults=route.response_model_exclude_defaults,
+            response_model_exclude_none=route.response_model_exclude_none,
+            include_in_schema=route.include_in_schema and self.include_in_schema,
+            response_class=first_set(
+                route.response_class, own.default_response_class, self.default_response_class
+            ),
+            name=route.name,
+            dependency_overrides_provider=self.dependency_overrides_provider,
+            callbacks=[*self.callbacks, *(route.callbacks or [])],
+            openapi_extra=route.openapi_extra,
+            generate_unique_id_function=first_set(
+                route.generate_unique_id_function,
+                own.generate_unique_id_function,
+                self.generate_unique_id_function,
+            ),
+            strict_content_type=first_set(
+                route.strict_content_type, own.strict_content_type, self.strict_content_type
+            ),
+        )
+        included.build_included_app()
+        return included
+
+    def _plain_route(self, route: BaseRoute) -> BaseRoute | None:
+        """Starlette's own kinds of route: only the prefix concerns them."""
+        if isinstance(route, routing.Route):
+            return routing.Route(
+                self.prefix + route.path,
+                endpoint=route.endpoint,
+                methods=list(route.methods or []),
+                name=route.name,
+                include_in_schema=route.include_in_schema,
+            )
+        if isinstance(route, routing.WebSocketRoute):
+            return routing.WebSocketRoute(self.prefix + route.path, route.endpoint, name=route.name)
+        if isinstance(route, routing.Mount):
+            mount = copy.copy(route)
+            mount.path = (self.prefix + route.path).rstrip("/")
+            mount.path_regex, mount.path_format, mount.param_convertors = compile_path(
+                mount.path + "/{path:path}"
+            )
+            return mount
+        if isinstance(route, routing.Host):
+            app = route.app
+            if self.prefix:
+                app = routing.Router(routes=[routing.Mount(self.prefix, app=app)])
+            return routing.Host(route.host, app=app, name=route.name)
+        return None
+
+
+@dataclass(frozen=True)
+class RouteContext:
+    """A route as requests reach it, and the route as it was declared.
+
+    All attributes of the former (`path`, `methods`, `dependant`…) can be read from this.
+    """
+
+    route: BaseRoute
+    effective: BaseRoute | None = field(default=None, repr=False)
+
+    @property
+    def original_route(self) -> BaseRoute:
+        """The route as it was declared on its own router."""
+        return self.route
+
+    @property
+    def path(self) -> str | None:
+        """The full path, with the prefixes of all routers around."""
+        return getattr(self.effective or self.route, "path", None)
+
+    @property
+    def path_format(self) -> str | None:
+        """The full path, without convertors."""
+        return getattr(self.effective or self.route, "path_format", None)
+
+    @property
+    def name(self) -> str | None:
+        """The name by which URLs are made."""
+        return getattr(self.effective or self.route, "name", None)
+
+    @property
+    def methods(self) -> set[str] | None:
+        """The methods it answers."""
+        return getattr(self.effective or self.route, "methods", None)
+
+    @property
+    def endpoint(self) -> Callable[..., Any] | None:
+        """The function that answers."""
+        return getattr(self.effective or self.route, "endpoint", None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.effective or self.route, name)
+
+
+class IncludedRouter(BaseRoute):
+    """What `include_router` leaves in the outer router's routes.
+
+    Routes added to the included router later are served too: the list is made again when that
+    router, or one inside it, has changed.
+    """
+
+    def __init__(self, inclusion: Inclusion) -> None:
+        self.inclusion = inclusion
+        self._lock = threading.Lock()
+        self._version: int | None = None
+        self._routes: list[RouteContext] = []
+        self._last_routes: list[RouteContext] = []
+
+    @property
+    def router(self) -> "APIRouter":
+        """The router that was included."""
+        return self.inclusion.router
+
+    @property
+    def contexts(self) -> list[RouteContext]:
+        """All routes in the order they are tried, with those of routers inside."""
+        self._refresh()
+        return self._routes
+
+    @property
+    def low_priority_contexts(self) -> list[RouteContext]:
+        """The routes that are tried when no other route of the app matches."""
+        self._refresh()
+        return self._last_routes
+
+    def _refresh(self) -> None:
+        if self._version == self.router.routes_version():
+            return
+        with self._lock:
+            version = self.router.routes_version()
+            if self._version == version:
+                return
+            contexts: list[RouteContext] = []
+            last = [
+                RouteContext(route, effective)
+                for route in self.router.low_priority_routes
+                if (effective := self.inclusion.apply(route)) is not None
+            ]
+            for route in self.router.routes:
+                if isinstance(route, IncludedRouter):
+                    inner = IncludedRouter(route.inclusion.within(self.inclusion))
+                    contexts.extend(inner.contexts)
+                    last.extend(inner.low_priority_contexts)
+                elif (effective := self.inclusion.apply(route)) is not None:
+                    contexts.append(RouteContext(route, effective))
+            self._routes, self._last_routes = contexts, last
+            self._version = version
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """The first full match among the routes, else the first for another method."""
+        partial: Scope | None = None
+        for context in self.contexts:
+            match, child_scope = match_context(context, scope)
+            if match == Match.FULL:
+                return match, {**child_scope, _MATCHED: context}
+            if match == Match.PARTIAL and partial is None:
+                partial = {**child_scope, _MATCHED: context}
+        return (Match.NONE, {}) if partial is None else (Match.PARTIAL, partial)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hands the request to the route that `matches` found."""
+        await handle_context(scope.pop(_MATCHED), scope, receive, send)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> Any:
+        """The URL of the first route of that name and those parameters."""
+        for context in self.contexts:
+            try:
+                return (context.effective or context.route).url_path_for(name, **path_params)
+            except NoMatchFound:
+                continue
+        raise NoMatchFound(name, path_params)
+
+
+def match_context(context: RouteContext, scope: Scope) -> tuple[Match, Scope]:
+    """Asks the route whether it matches, through the original where its class has its say."""
+    route, original = context.effective, context.route
+    assert route is not None
+    if not isinstance(original, APIRoute) or type(original).matches is APIRoute.matches:
+        return route.matches(scope)
+    state: dict[str, Any] = scope.setdefault("fastapi", {})
+    before = state.get(EFFECTIVE_ROUTE)
+    state[EFFECTIVE_ROUTE] = route
+    try:
+        return original.matches(scope)
+    finally:
+        state[EFFECTIVE_ROUTE] = before
+
+
+async def handle_context(context: RouteContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Lets the route answer, through the original where its class has its say."""
+    route, original = context.effective, context.route
+    assert route is not None
+    if isinstance(original, APIRoute):
+        scope.setdefault("fastapi", {})[EFFECTIVE_ROUTE] = route
+        if type(original).handle is not APIRoute.handle:
+            route = original
+    await route.handle(scope, receive, send)
+
+
+def iter_route_contexts(
+    routes: Sequence[BaseRoute | RouteContext],
+) -> Iterator[RouteContext]:
+    """All of `routes`, included routers taken apart, in the order they are tried."""
+    for route in routes:
+        if isinstance(route, RouteContext):
+            yield route
+        elif isinstance(route, IncludedRouter):
+            yield from route.contexts
+        else:
+            yield RouteContext(route)
