@@ -3,10 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from typing import Any, Literal, final
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 __version__: str
+
+# --- web ----------------------------------------------------------------------------------------
+
+@final
+class RouteApp:
+    """One route's compiled plan as an ASGI app.
+
+    `spec` is a `pelton.web._plan.PlanSpec`. While the plan does not hold (dependencies are
+    overridden, plans are turned off) requests go to `reference`.
+    """
+
+    def __new__(cls, spec: Any, reference: ASGIApp) -> RouteApp: ...
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]: ...
+    @property
+    def reference(self) -> ASGIApp: ...
+
+@final
+class RequestRun:
+    """One request on its way through a plan: a coroutine that returns None."""
+
+    __name__: str
+    __qualname__: str
+    @property
+    def cr_running(self) -> bool: ...
+    @property
+    def cr_await(self) -> Any: ...
+    def __await__(self) -> Iterator[Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any, /) -> Any: ...
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
+    def close(self) -> None: ...
+
+@final
+class TrackedSend:
+    """An ASGI `send` that remembers whether a response was begun."""
+
+    def __call__(self, message: MutableMapping[str, Any]) -> Awaitable[None]: ...
+    @property
+    def started(self) -> bool: ...
+
+def use_plans(enabled: bool) -> bool:
+    """Turns compiled plans on or off for the whole process; returns what it was."""
 
 # --- jobs ---------------------------------------------------------------------------------------
 #

@@ -1,0 +1,147 @@
+//! Sending a response, and what runs after it.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::intern;
+
+use super::channel::Channel;
+use super::helpers::Helpers;
+use super::progress::{Awaiting, Next, Progress};
+use super::respond::{Answer, Payload, PlainResponse, field_of};
+use crate::exchange::Body;
+
+/// The content type of what plans write themselves.
+const JSON: (&[u8], &[u8]) = (b"content-type", b"application/json");
+
+impl Progress {
+    /// Sends the response that was made.
+    pub(super) fn send<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
+        match &self.answer {
+            Some(Answer::Object(response)) => {
+                let response = response.bind(py).clone();
+                self.send_object(&response)
+            }
+            Some(Answer::Json { status, body, extra }) => {
+                let extra = extra.as_ref().map(|extra| extra.bind(py));
+                match &self.channel {
+                    Channel::Native { exchange, .. } => {
+                        let pairs = extra.map(collect_fields).transpose()?.unwrap_or_default();
+                        let mut headers = Vec::with_capacity(1 + pairs.len());
+                        headers.push(JSON);
+                        let pairs = pairs.iter();
+                        headers.extend(pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+                        let body = match body {
+                            Payload::Rust(bytes) => Body::Bytes(bytes),
+                            Payload::Python(bytes) => Body::Python(bytes.bind(py).clone()),
+                        };
+                        exchange.respond(py, *status, &headers, body)?;
+                        self.started = true;
+                        self.run_background(py)
+                    }
+                    Channel::Asgi { send, .. } => {
+                        let length = body.as_slice(py).len();
+                        let message = start_message(py, *status, length, extra)?;
+                        self.started = true;
+                        Ok(Next::Await(send.bind(py).call1((message,))?, Awaiting::AsgiStart))
+                    }
+                }
+            }
+            None => self.run_background(py),
+        }
+    }
+
+    /// The second message of a response that the plan wrote.
+    pub(super) fn send_asgi_body<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
+        let (Some(Answer::Json { body, .. }), Channel::Asgi { send, .. }) =
+            (&self.answer, &self.channel)
+        else {
+            return self.run_background(py);
+        };
+        let message = PyDict::new(py);
+        message.set_item(intern!(py, "type"), intern!(py, "http.response.body"))?;
+        let bytes = match body {
+            Payload::Rust(bytes) => PyBytes::new(py, bytes),
+            Payload::Python(bytes) => bytes.bind(py).clone(),
+        };
+        message.set_item(intern!(py, "body"), bytes)?;
+        Ok(Next::Await(send.bind(py).call1((message,))?, Awaiting::AsgiBody))
+    }
+
+    /// The background tasks, after a response that the plan wrote.
+    pub(super) fn run_background<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
+        let tasks = self.background.as_ref().map(|tasks| tasks.bind(py).clone());
+        self.run_tasks(py, tasks)
+    }
+
+    fn run_tasks<'py>(
+        &mut self,
+        py: Python<'py>,
+        tasks: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Next<'py>> {
+        match tasks {
+            Some(tasks) if !tasks.is_none() => {
+                Ok(Next::Await(tasks.call0()?, Awaiting::Background))
+            }
+            _ => Ok(self.sent_all(py)),
+        }
+    }
+
+    fn send_object<'py>(&mut self, response: &Bound<'py, PyAny>) -> PyResult<Next<'py>> {
+        let py = response.py();
+        if let Channel::Native { exchange, .. } = &self.channel
+            && let Some(plain) = PlainResponse::of(Helpers::of(py)?, response)?
+        {
+            let fields = plain.headers.iter();
+            let headers: Vec<_> =
+                fields.map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+            exchange.respond(py, plain.status, &headers, Body::Python(plain.body))?;
+            self.started = true;
+            let tasks = response.getattr(intern!(py, "background"))?;
+            return self.run_tasks(py, Some(tasks));
+        }
+        let parts = self.parts(py)?;
+        let send = self.tracked_send(py)?;
+        let sending = response.call1((parts.scope, parts.receive, send))?;
+        Ok(Next::Await(sending, Awaiting::Sent))
+    }
+}
+
+fn start_message<'py>(
+    py: Python<'py>,
+    status: u16,
+    length: usize,
+    extra: Option<&Bound<'py, PyList>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let headers = PyList::empty(py);
+    if !(status < 200 || matches!(status, 204 | 304)) {
+        let length = itoa::Buffer::new().format(length).as_bytes().to_vec();
+        let name = PyBytes::new(py, b"content-length");
+        headers.append((name, PyBytes::new(py, &length)))?;
+    }
+    headers.append((PyBytes::new(py, JSON.0), PyBytes::new(py, JSON.1)))?;
+    if let Some(extra) = extra {
+        for field in extra.iter() {
+            headers.append(field)?;
+        }
+    }
+    let message = PyDict::new(py);
+    message.set_item(intern!(py, "type"), intern!(py, "http.response.start"))?;
+    message.set_item(intern!(py, "status"), status)?;
+    message.set_item(intern!(py, "headers"), headers)?;
+    Ok(message)
+}
+
+type Fields<'py> = Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>;
+
+fn collect_fields<'py>(fields: &Bound<'py, PyList>) -> PyResult<Fields<'py>> {
+    fields
+        .iter()
+        .map(|field| match field_of(&field) {
+            Some(pair) => Ok(pair),
+            None => {
+                let (name, value): (Vec<u8>, Vec<u8>) = field.extract()?;
+                Ok((PyBytes::new(fields.py(), &name), PyBytes::new(fields.py(), &value)))
+            }
+        })
+        .collect()
+}

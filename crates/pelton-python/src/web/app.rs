@@ -1,0 +1,249 @@
+//! A compiled app: which plan a request takes, decided before any Python runs.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use pyo3::intern;
+
+use super::channel::{Channel, Layers};
+use super::plan::Plan;
+use super::route_app::{RouteApp, plans_enabled};
+use super::router::{Captured, Kind, MAX_PARAMETERS, Matched, Pattern};
+use super::run::RequestRun;
+use crate::exchange::{Exchange, RequestHead};
+
+/// An app of `pelton.web` that has nothing around its routes but what every app has, so that the
+/// server can run its plans directly.
+pub(crate) struct WebApp {
+    app: Py<PyAny>,
+    table: RefCell<Rc<Table>>,
+}
+
+/// A request that a plan will answer.
+pub(crate) struct Routed {
+    plan: Arc<Plan>,
+    captured: Captured,
+    layers: Rc<Layers>,
+}
+
+/// All routes of an app at one time.
+struct Table {
+    layers: Rc<Layers>,
+    routes: Vec<RouteEntry>,
+    /// The routes whose path is exactly this, in order.
+    literal: HashMap<String, Vec<usize>>,
+    /// The others, in order.
+    other: Vec<usize>,
+    /// What must be as it was when this table was made.
+    versions: Vec<Version>,
+}
+
+struct RouteEntry {
+    pattern: Pattern,
+    names: Rc<[(String, Kind)]>,
+    methods: Vec<String>,
+    plan: Option<Arc<Plan>>,
+}
+
+/// A router's routes, seen by their number and its own count of changes.
+struct Version {
+    router: Py<PyAny>,
+    number: usize,
+    count: i64,
+}
+
+impl WebApp {
+    /// The compiled form of `app`; `None` where it is no app of `pelton.web`, or has middleware of
+    /// its own: then it runs as an ASGI app. Call it after the lifespan's start-up.
+    pub(crate) fn find(app: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        let table = Table::read(app)?;
+        Ok(table.map(|table| Self {
+            app: app.clone().unbind(),
+            table: RefCell::new(Rc::new(table)),
+        }))
+    }
+
+    /// The plan for a request whose head has come. `None`: it takes the ASGI way.
+    pub(crate) fn route(
+        &self,
+        py: Python<'_>,
+        head: &RequestHead<'_>,
+        has_body: bool,
+    ) -> PyResult<Option<Routed>> {
+        let table = self.current(py)?;
+        if !plans_enabled() {
+            return Ok(None);
+        }
+        let Some((plan, captured)) = table.find(head.method, head.path) else {
+            return Ok(None);
+        };
+        // Whoever takes the request itself may stream its body.
+        let streams = plan.takes_request && plan.body.is_none() && has_body;
+        if streams || plan.is_overridden(py)? {
+            return Ok(None);
+        }
+        Ok(Some(Routed { plan, captured, layers: table.layers.clone() }))
+    }
+
+    fn current(&self, py: Python<'_>) -> PyResult<Rc<Table>> {
+        let table = self.table.borrow().clone();
+        if table.is_current(py)? {
+            return Ok(table);
+        }
+        // An app that has become one for ASGI keeps an empty table, at which all requests fall
+        // through.
+        let fresh = Rc::new(match Table::read(self.app.bind(py))? {
+            Some(fresh) => fresh,
+            None => Table::empty(table.layers.clone()),
+        });
+        self.table.replace(fresh.clone());
+        Ok(fresh)
+    }
+}
+
+impl Routed {
+    /// Whether the body must have come before [`start`](Self::start).
+    pub(crate) fn wants_body(&self) -> bool {
+        self.plan.body.is_some()
+    }
+
+    /// The request as a coroutine object, to be run as a Task.
+    pub(crate) fn start<'py>(
+        self,
+        py: Python<'py>,
+        exchange: Rc<dyn Exchange>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let Self { plan, captured, layers } = self;
+        let channel = Channel::Native { exchange, captured, layers };
+        Ok(Bound::new(py, RequestRun::new(plan, channel))?.into_any())
+    }
+}
+
+impl Table {
+    fn empty(layers: Rc<Layers>) -> Self {
+        Self {
+            layers,
+            routes: Vec::new(),
+            literal: HashMap::new(),
+            other: Vec::new(),
+            versions: Vec::new(),
+        }
+    }
+
+    fn read(app: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        let py = app.py();
+        let spec = py.import("pelton.web._plan")?.call_method1("app_spec", (app,))?;
+        if spec.is_none() {
+            return Ok(None);
+        }
+        let layers = Rc::new(Layers { object: spec.getattr("layers")?.unbind() });
+        let mut table = Self::empty(layers);
+        for router in spec.getattr("routers")?.try_iter()? {
+            table.versions.push(Version::read(&router?)?);
+        }
+        for (index, route) in spec.getattr("routes")?.try_iter()?.enumerate() {
+            let entry = RouteEntry::read(&route?)?;
+            match &entry.pattern {
+                Pattern::Literal(path) => {
+                    table.literal.entry(path.clone()).or_default().push(index);
+                }
+                _ => table.other.push(index),
+            }
+            table.routes.push(entry);
+        }
+        Ok(Some(table))
+    }
+
+    fn is_current(&self, py: Python<'_>) -> PyResult<bool> {
+        for version in &self.versions {
+            if !version.holds(py)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The first route in order that matches path and method, if it has a plan and no route
+    /// before it leaves the decision to Starlette.
+    fn find(&self, method: &str, path: &str) -> Option<(Arc<Plan>, Captured)> {
+        // Regular expressions treat line breaks in their own way.
+        if path.contains('\n') {
+            return None;
+        }
+        let empty = Vec::new();
+        let mut literal = self.literal.get(path).unwrap_or(&empty).iter().copied().peekable();
+        let mut other = self.other.iter().copied().peekable();
+        let mut places = [(0, 0); MAX_PARAMETERS];
+        loop {
+            let (index, is_literal) = match (literal.peek(), other.peek()) {
+                (Some(&first), Some(&second)) if first < second => (first, true),
+                (Some(&first), None) => (first, true),
+                (_, Some(&second)) => (second, false),
+                (None, None) => return None,
+            };
+            let entry = &self.routes[index];
+            let matched = if is_literal {
+                literal.next();
+                Matched::Yes
+            } else {
+                other.next();
+                entry.pattern.matches(path, &mut places)
+            };
+            match matched {
+                Matched::No => {}
+                Matched::Unknown => return None,
+                Matched::Yes if entry.takes(method) => {
+                    let plan = entry.plan.clone()?;
+                    return Some((plan, Captured::new(entry.names.clone(), places)));
+                }
+                Matched::Yes => {}
+            }
+        }
+    }
+}
+
+impl RouteEntry {
+    fn read(spec: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let pattern = Pattern::from_spec(&spec.getattr("pattern")?)?;
+        let app = spec.getattr("app")?;
+        let plan = app.cast::<RouteApp>().ok().map(|app| app.get().plan().clone());
+        Ok(Self {
+            names: pattern.names(),
+            pattern,
+            methods: spec.getattr("methods")?.extract()?,
+            plan,
+        })
+    }
+
+    fn takes(&self, method: &str) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|allowed| allowed == method)
+    }
+}
+
+impl Version {
+    fn read(router: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self {
+            number: number_of(router)?,
+            count: count_of(router)?,
+            router: router.clone().unbind(),
+        })
+    }
+
+    fn holds(&self, py: Python<'_>) -> PyResult<bool> {
+        let router = self.router.bind(py);
+        Ok(number_of(router)? == self.number && count_of(router)? == self.count)
+    }
+}
+
+fn number_of(router: &Bound<'_, PyAny>) -> PyResult<usize> {
+    router.getattr(intern!(router.py(), "routes"))?.len()
+}
+
+fn count_of(router: &Bound<'_, PyAny>) -> PyResult<i64> {
+    let name: &Bound<'_, PyString> = intern!(router.py(), "_own_version");
+    router.getattr(name)?.extract()
+}
