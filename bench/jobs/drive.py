@@ -1,0 +1,72 @@
+"""One step of the benchmark on one peer: `python -m bench.jobs.drive PEER STEP COUNT`.
+
+`enqueue` and `bulk` print jobs a second; `fill` enqueues for a run; `watch` prints how many jobs a
+second a worker ends, from the first to the last; `worker` becomes the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from importlib import import_module
+
+from bench.jobs.queue import JobQueue
+
+# Between two looks at how many are left: they cost the broker something too.
+LOOK_SECONDS = 0.02
+FIRST_SECONDS_MAX = 30.0
+STUCK_SECONDS = 20.0
+
+
+def main() -> int:
+    """Do the step."""
+    peer, step, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    queue: JobQueue = import_module(f"bench.jobs.{peer}_jobs").Queue()
+    if step == "worker":
+        command = queue.worker()
+        os.execv(command[0], command)
+    elif step == "enqueue":
+        print(count / queue.enqueue(count))
+    elif step == "bulk":
+        seconds = queue.enqueue_many(count)
+        print("none" if seconds is None else count / seconds)
+    elif step == "fill":
+        if queue.enqueue_many(count) is None:
+            queue.enqueue(count)
+    else:
+        print(watch(queue, count))
+    return 0
+
+
+def watch(queue: JobQueue, count: int) -> float:
+    """Jobs a second, from the first look that finds some done to the one that finds none left."""
+    left = wait_for_first(queue, count)
+    started = changed = time.perf_counter()
+    first = left
+    while left > 0:
+        time.sleep(LOOK_SECONDS)
+        before, left = left, queue.left()
+        now = time.perf_counter()
+        if left != before:
+            changed = now
+        elif now - changed > STUCK_SECONDS:
+            raise SystemExit(f"stuck with {left} of {count} jobs left")
+    elapsed = time.perf_counter() - started
+    if not first:
+        raise SystemExit(f"all {count} jobs were done at the first look: too few to measure")
+    return first / elapsed
+
+
+def wait_for_first(queue: JobQueue, count: int) -> int:
+    """How many are left when the worker has begun."""
+    deadline = time.perf_counter() + FIRST_SECONDS_MAX
+    while (left := queue.left()) >= count:
+        if time.perf_counter() > deadline:
+            raise SystemExit(f"no job was done within {FIRST_SECONDS_MAX:g} s")
+        time.sleep(LOOK_SECONDS)
+    return left
+
+
+if __name__ == "__main__":
+    sys.exit(main())

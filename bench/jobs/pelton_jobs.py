@@ -1,0 +1,67 @@
+"""Pelton on SQLite: one worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pelton
+from bench.jobs.queue import batches, directory, timed_async
+from pelton.jobs import Jobs
+
+jobs = Jobs(f"sqlite:///{directory()}/pelton.db")
+
+
+@jobs.task
+async def noop(number: int) -> int:
+    """Nothing."""
+    return number
+
+
+class Queue:
+    """See `JobQueue`."""
+
+    def enqueue(self, count: int) -> float:
+        """`await task.enqueue(...)`, one at a time."""
+
+        async def one_at_a_time() -> None:
+            for number in range(count):
+                await noop.enqueue(number)
+
+        return pelton.run(started(one_at_a_time))
+
+    def enqueue_many(self, count: int) -> float | None:
+        """`await task.enqueue_many(...)`."""
+
+        async def in_batches() -> None:
+            for batch in batches(count):
+                await noop.enqueue_many([(number,) for number in batch])
+
+        return pelton.run(started(in_batches))
+
+    def left(self) -> int:
+        """From the broker's counts."""
+        return asyncio.run(unfinished())
+
+    def worker(self) -> list[str]:
+        """`pelton worker`."""
+        app = "bench.jobs.pelton_jobs:jobs"
+        return [sys.executable, "-m", "pelton", "worker", app, "--log-level", "warning"]
+
+
+async def started(work):  # type: ignore[no-untyped-def]
+    """The seconds of some work, with the jobs open."""
+    async with jobs:
+        return await timed_async(work)
+
+
+async def unfinished() -> int:
+    """Jobs in a state that is not an end."""
+    async with jobs:
+        ended = {"succeeded", "dead", "cancelled"}
+        return sum(
+            count
+            for record in await jobs.queue_records()
+            for state, count in record.counts.items()
+            if state not in ended
+        )

@@ -1,0 +1,46 @@
+"""Our side of every benchmark runs: a short repetition of each case, without the peers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.house.tree import ROOT
+
+OURS = "pelton"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "loop",
+        pytest.param("echo", marks=pytest.mark.requires("cc")),
+        pytest.param("web", marks=pytest.mark.requires("wrk")),
+        "jobs",
+    ],
+)
+def test_our_side_runs(name: str, tmp_path: Path) -> None:
+    output = tmp_path / "results.json"
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", f"bench.run_{name}"),
+            *("--quick", "--peer", OURS, "--output", str(output)),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "python")},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    results = json.loads(output.read_text())
+    assert results["medians"], "no case was measured"
+    assert all(medians[OURS] > 0 for medians in results["medians"].values())
