@@ -63,12 +63,9 @@ def test_exports_exist_and_are_listed_once() -> None:
 
 
 def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """How many lines a function has, its docstring and decorators not counted."""
-    end = node.end_lineno or node.lineno
-    first = node.body[0]
-    if ast.get_docstring(node) is None:
-        return end - node.lineno + 1
-    return end - node.lineno + 1 - ((first.end_lineno or first.lineno) - first.lineno + 1)
+    """How many lines a function's body has, its docstring not counted."""
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return (node.end_lineno or node.lineno) - body[0].lineno + 1 if body else 0
 
 
 def undocumented(module: ast.Module) -> Iterator[tuple[int, str]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.house.tree import BINDING, TESTKIT, UNSAFE_CRATES, crates, files, is_test, name
 
 UNSAFE = re.compile(r"\bunsafe\s*(?:\{|impl\b)")
-PANICKING = re.compile(r"\.(?:unwrap|expect)\(")
+# A method of our own may be called `expect` too; the one that panics is given a message.
+PANICKING = re.compile(r"\.unwrap\(\)|\.expect\((?:\"|&?format!)")
 
 # How far above its subject a SAFETY or INVARIANT comment may start.
 REACH = 8
