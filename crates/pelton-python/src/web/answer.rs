@@ -1,8 +1,8 @@
 //! Sending a response, and what runs after it.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
-use pyo3::intern;
 
 use super::channel::Channel;
 use super::helpers::Helpers;
@@ -29,7 +29,8 @@ impl Progress {
                         let mut headers = Vec::with_capacity(1 + pairs.len());
                         headers.push(JSON);
                         let pairs = pairs.iter();
-                        headers.extend(pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+                        headers
+                            .extend(pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
                         let body = match body {
                             Payload::Rust(bytes) => Body::Bytes(bytes),
                             Payload::Python(bytes) => Body::Python(bytes.bind(py).clone()),

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use pyo3::intern;
 
 use super::channel::{Channel, Layers};
 use super::plan::Plan;
@@ -61,10 +61,8 @@ impl WebApp {
     /// its own: then it runs as an ASGI app. Call it after the lifespan's start-up.
     pub(crate) fn find(app: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         let table = Table::read(app)?;
-        Ok(table.map(|table| Self {
-            app: app.clone().unbind(),
-            table: RefCell::new(Rc::new(table)),
-        }))
+        Ok(table
+            .map(|table| Self { app: app.clone().unbind(), table: RefCell::new(Rc::new(table)) }))
     }
 
     /// The plan for a request whose head has come. `None`: it takes the ASGI way.

@@ -1,7 +1,8 @@
 //! Calls with prepared keyword names, and what `await` does with a value.
 
 use pyo3::exceptions::{PyAttributeError, PyStopIteration, PyTypeError};
-use pyo3::types::{PyIterator, PySendResult, PyString, PyTuple};
+use pyo3::types::iterator::PySendResult;
+use pyo3::types::{PyIterator, PyString, PyTuple};
 use pyo3::{ffi, intern, prelude::*};
 
 /// Calls `callable` with `values` under the names `names`, in order, and nothing else.
@@ -62,9 +63,7 @@ pub(crate) fn awaited<'py>(value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
                 return Ok(value);
             }
             let kind = value.get_type().name()?.to_string();
-            Err(PyTypeError::new_err(format!(
-                "object {kind} can't be used in 'await' expression"
-            )))
+            Err(PyTypeError::new_err(format!("object {kind} can't be used in 'await' expression")))
         }
         Err(error) => Err(error),
     }

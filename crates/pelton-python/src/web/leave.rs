@@ -18,13 +18,10 @@ impl Leave {
     /// Begins to leave it without an error; the result is to be awaited.
     pub(crate) fn begin<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self {
-            Self::Manager(manager) => manager.bind(py).call_method1(
-                intern!(py, "__aexit__"),
-                (py.None(), py.None(), py.None()),
-            ),
-            Self::Generator(generator) => {
-                generator.bind(py).call_method0(intern!(py, "__anext__"))
-            }
+            Self::Manager(manager) => manager
+                .bind(py)
+                .call_method1(intern!(py, "__aexit__"), (py.None(), py.None(), py.None())),
+            Self::Generator(generator) => generator.bind(py).call_method0(intern!(py, "__anext__")),
             Self::Finished => Err(PyRuntimeError::new_err("left twice")),
         }
     }

@@ -12,9 +12,9 @@
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyException, PyStopAsyncIteration, PyUnboundLocalError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
-use pyo3::intern;
 
 use super::call::Job;
 use super::channel::{AsgiParts, Channel};
@@ -294,11 +294,7 @@ impl Progress {
         self.take_value(index, value)
     }
 
-    fn take_value<'py>(
-        &mut self,
-        index: usize,
-        value: Bound<'py, PyAny>,
-    ) -> PyResult<Next<'py>> {
+    fn take_value<'py>(&mut self, index: usize, value: Bound<'py, PyAny>) -> PyResult<Next<'py>> {
         let py = value.py();
         let plan = self.plan.clone();
         let node = &plan.nodes[index];
@@ -565,10 +561,7 @@ impl Progress {
     }
 
     /// The `BackgroundTasks`, one for all who ask.
-    pub(super) fn background_tasks<'py>(
-        &mut self,
-        py: Python<'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn background_tasks<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if let Some(tasks) = &self.background {
             return Ok(tasks.bind(py).clone());
         }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use pyo3::intern;
 
 use super::channel::Channel;
 use super::plan::Plan;
@@ -58,11 +58,8 @@ impl RouteApp {
         if observed || !plans_enabled() || self.plan.is_overridden(py)? {
             return self.reference.bind(py).call1((scope, receive, send));
         }
-        let channel = Channel::Asgi {
-            scope: scope.unbind(),
-            receive: receive.unbind(),
-            send: send.unbind(),
-        };
+        let channel =
+            Channel::Asgi { scope: scope.unbind(), receive: receive.unbind(), send: send.unbind() };
         Ok(Bound::new(py, RequestRun::new(self.plan.clone(), channel))?.into_any())
     }
 

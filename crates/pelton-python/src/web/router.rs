@@ -113,11 +113,7 @@ impl Pattern {
     }
 
     /// Whether it matches all of `path`, which has no line breaks; fills `places`.
-    pub(crate) fn matches(
-        &self,
-        path: &str,
-        places: &mut [(u32, u32); MAX_PARAMETERS],
-    ) -> Matched {
+    pub(crate) fn matches(&self, path: &str, places: &mut [(u32, u32); MAX_PARAMETERS]) -> Matched {
         let matched = match self {
             Self::Literal(text) => text == path,
             Self::Parameters(pieces, parameters) => {

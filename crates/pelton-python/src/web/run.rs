@@ -28,7 +28,11 @@ pub(crate) struct RequestRun {
 enum State {
     Unstarted(Box<Progress>),
     /// Waiting in `inner` for what `awaiting` says.
-    Waiting { progress: Box<Progress>, inner: Py<PyAny>, awaiting: Awaiting },
+    Waiting {
+        progress: Box<Progress>,
+        inner: Py<PyAny>,
+        awaiting: Awaiting,
+    },
     /// A step is being taken.
     Running,
     Finished,
@@ -199,7 +203,6 @@ impl RequestRun {
 
 /// The exception that `throw` was called with, in its one- or two-argument form.
 fn thrown(kind: Bound<'_, PyAny>, value: Option<Bound<'_, PyAny>>) -> PyResult<PyErr> {
-    let py = kind.py();
     let value = value.filter(|value| !value.is_none());
     if let Ok(class) = kind.cast::<pyo3::types::PyType>() {
         return Ok(match value {
@@ -211,6 +214,5 @@ fn thrown(kind: Bound<'_, PyAny>, value: Option<Bound<'_, PyAny>>) -> PyResult<P
     if value.is_some() || !kind.is_instance_of::<pyo3::exceptions::PyBaseException>() {
         return Err(PyTypeError::new_err("exceptions must be classes or instances of them"));
     }
-    let _ = py;
     Ok(PyErr::from_value(kind))
 }

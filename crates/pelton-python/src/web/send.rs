@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use pyo3::intern;
 
 /// `send(message)`, passed on.
 #[pyclass(frozen, module = "pelton._core")]
