@@ -43,7 +43,7 @@ class Config:
     """One line a request to the logger `pelton.access`."""
     server_header: str | None = "pelton"
     """The `server` header; None for none."""
-    mounts: Mapping[str, Any] = field(default_factory=dict)
+    mounts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """ASGI apps by path prefix (`/_pelton`), answered before the app. They get no lifespan."""
     max_connections: int = 10_000
     """Open connections of a worker; above it each new one is answered 503."""
