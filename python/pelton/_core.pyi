@@ -3,12 +3,112 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from typing import Any, Literal, final
+from contextvars import Context
+from typing import Any, Literal, Self, final
 
+from _typeshed import FileDescriptorLike
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 __version__: str
+
+# --- loop ---------------------------------------------------------------------------------------
+
+class BaseLoop:
+    """The compiled half of `pelton.Loop`: what runs per callback and per packet."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call `callback(*args)` in the next turn of the loop, in `context` (None: a copy of the
+        current one). RuntimeError when the loop is closed."""
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """`call_soon` from any thread; a waiting loop wakes up."""
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call `callback(*args)` once `delay` seconds are over. Equal times keep their order."""
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call `callback(*args)` once `time()` reaches `when`."""
+    def create_future(self) -> asyncio.Future[Any]:
+        """A new `asyncio.Future` of this loop."""
+    def time(self) -> float:
+        """Seconds of the monotonic clock."""
+    def get_debug(self) -> bool:
+        """Whether debug mode is on."""
+    def _run_once(self) -> None: ...
+    def _request_stop(self) -> None: ...
+    def _bind(self) -> None: ...
+    def _close_core(self) -> None: ...
+    def _set_core_debug(self, enabled: bool) -> None: ...
+    def _set_core_task_factory(self, given: bool) -> None: ...
+    def _stats(self) -> dict[str, Any]: ...
+    def _add_reader(
+        self, fd: FileDescriptorLike, callback: Callable[..., object], *args: Any
+    ) -> asyncio.Handle: ...
+    def _add_writer(
+        self, fd: FileDescriptorLike, callback: Callable[..., object], *args: Any
+    ) -> asyncio.Handle: ...
+    def _remove_reader(self, fd: FileDescriptorLike) -> bool: ...
+    def _remove_writer(self, fd: FileDescriptorLike) -> bool: ...
+    def _is_transport(self, fd: int) -> bool: ...
+    def _watched(self, fd: int) -> int: ...
+
+@final
+class Handle(asyncio.Handle):
+    """What `call_soon` returns. (`isinstance` holds; it does not really inherit.)"""
+
+@final
+class TimerHandle(asyncio.TimerHandle):
+    """What `call_later` and `call_at` return. (As `Handle`.)"""
+
+# --- transports ---------------------------------------------------------------------------------
+
+@final
+class StreamTransport(asyncio.Transport):
+    """A stream socket's transport. (`isinstance` holds; it does not really inherit.)
+
+    It owns `socket`: closing the transport closes it. `waiter` gets None once `connection_made`
+    was called; `server` is told of the connection and of its end.
+    """
+
+    def __new__(
+        cls,
+        event_loop: BaseLoop,
+        socket: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> StreamTransport: ...
+
+@final
+class ListenerHandle:
+    """Accepts connections on a listening socket, which stays its owner's to close."""
+
+    def __new__(
+        cls,
+        event_loop: BaseLoop,
+        socket: socket.socket,
+        factory: Callable[[], asyncio.BaseProtocol],
+        server: Any,
+    ) -> ListenerHandle: ...
+    def stop(self) -> None:
+        """Accept no more."""
 
 # --- web ----------------------------------------------------------------------------------------
 

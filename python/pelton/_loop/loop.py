@@ -8,26 +8,46 @@ loop is asyncio's own code, so that it behaves as the running Python version doe
 from __future__ import annotations
 
 import asyncio
+import asyncio.base_events
+import asyncio.format_helpers
+import asyncio.sslproto
 import contextlib
+import selectors
 import signal
 import socket
 import threading
-from asyncio import base_events, format_helpers, sslproto
 from asyncio.log import logger
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from pelton import _core
 
+# asyncio's own parts that no stub knows.
+_base_events: Any = asyncio.base_events
+_format_helpers: Any = asyncio.format_helpers
+_sslproto: Any = asyncio.sslproto
+
 
 class _CoreSelector:
-    """What asyncio's loop takes for its selector: it only closes; the core does the watching."""
+    """What asyncio's code takes for the loop's selector; the core does the watching."""
 
     def __init__(self, core: _core.BaseLoop) -> None:
         self._core = core
 
+    def get_key(self, fd: int) -> selectors.SelectorKey:
+        """What `fd` is watched for; asyncio's transports show it in their repr."""
+        events = self._core._watched(fd)
+        if not events:
+            raise KeyError(fd)
+        return selectors.SelectorKey(fd, fd, events, None)
+
     def close(self) -> None:
         self._core._close_core()
+
+
+def _run_unless_cancelled(handle: asyncio.Handle) -> None:
+    if not handle._cancelled:
+        handle._run()
 
 
 class Loop(_core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
@@ -37,10 +57,13 @@ class Loop(_core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
     or `pelton.install()`. Tasks and futures are asyncio's own.
     """
 
+    _csock: socket.socket | None
+
     def __init__(self) -> None:
         self._listeners: dict[int, _core.ListenerHandle] = {}
         self._bind()
-        super().__init__(_CoreSelector(self))
+        selector: Any = _CoreSelector(self)
+        super().__init__(selector)
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -83,8 +106,8 @@ class Loop(_core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
         super().set_task_factory(factory)
         self._set_core_task_factory(factory is not None)
 
-    def _callback_failed(self, handle: asyncio.Handle, exception: BaseException) -> None:
-        source = format_helpers._format_callback_source(handle._callback, handle._args)
+    def _callback_failed(self, handle: Any, exception: BaseException) -> None:
+        source = _format_helpers._format_callback_source(handle._callback, handle._args)
         context = {
             "message": f"Exception in callback {source}",
             "exception": exception,
@@ -96,21 +119,21 @@ class Loop(_core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
 
     def _callback_was_slow(self, handle: asyncio.Handle, duration: float) -> None:
         logger.warning(
-            "Executing %s took %.3f seconds", base_events._format_handle(handle), duration
+            "Executing %s took %.3f seconds", _base_events._format_handle(handle), duration
         )
 
     def _add_callback(self, handle: asyncio.Handle) -> None:
         """Queue a handle that asyncio's own code made (those of signals)."""
         if not handle._cancelled:
-            self.call_soon(handle._run, context=handle._context)
+            self.call_soon(_run_unless_cancelled, handle)
 
     # --- connections -----------------------------------------------------------------------------
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
-        number = fd if isinstance(fd, int) else int(fd.fileno())
-        if self._is_transport(number):
-            raise RuntimeError(f"File descriptor {fd!r} is used by a transport")
-        super()._ensure_fd_no_transport(fd)
+        asyncio_loop: Any = super()
+        asyncio_loop._ensure_fd_no_transport(fd)  # ValueError for what is no descriptor
+        if self._is_transport(fd if isinstance(fd, int) else int(fd.fileno())):
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport of this loop")
 
     def _make_socket_transport(
         self,
@@ -137,7 +160,7 @@ class Loop(_core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
         server: Any = None,
         **timeouts: Any,
     ) -> Any:
-        tls = sslproto.SSLProtocol(
+        tls = _sslproto.SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )
         _core.StreamTransport(self, rawsock, tls, None, extra, server)
@@ -157,7 +180,7 @@ class Loop(_core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
         if sslcontext:
 
             def factory() -> Any:
-                return sslproto.SSLProtocol(
+                return _sslproto.SSLProtocol(
                     self,
                     protocol_factory(),
                     sslcontext,

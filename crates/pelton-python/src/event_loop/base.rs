@@ -111,7 +111,12 @@ impl BaseLoop {
 
     /// Whether `fd` is the socket of one of the loop's transports.
     fn _is_transport(&self, fd: RawFd) -> bool {
-        self.core.sources.borrow().is_stream(fd)
+        self.core.stream_fds.borrow().contains(&fd)
+    }
+
+    /// What `fd` is watched for: 1 to read, 2 to write, 3 both, 0 neither.
+    fn _watched(&self, fd: RawFd) -> u8 {
+        self.core.watched(fd)
     }
 
     /// Ends `_add_reader`. False: there was none.

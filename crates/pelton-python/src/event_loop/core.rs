@@ -1,7 +1,7 @@
 //! The loop's state, and how work gets into it: ready queue, timers, watched descriptors.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::null_mut;
@@ -52,6 +52,8 @@ pub(crate) struct LoopCore {
     pub(super) sources: RefCell<Sources>,
     /// Descriptors watched by `add_reader` and `add_writer`.
     pub(super) watches: RefCell<HashMap<RawFd, Rc<Watch>>>,
+    /// Descriptors of connections: theirs alone, so not to be watched by others.
+    pub(crate) stream_fds: RefCell<HashSet<RawFd>>,
     /// Watches whose event was given, to be looked at again before the next wait: edge-triggered
     /// events made level-triggered.
     pub(super) rearm: RefCell<Vec<Rc<Watch>>>,
@@ -95,6 +97,7 @@ impl LoopCore {
             timers: RefCell::default(),
             sources: RefCell::default(),
             watches: RefCell::default(),
+            stream_fds: RefCell::default(),
             rearm: RefCell::default(),
             dirty: RefCell::default(),
             unread: RefCell::default(),

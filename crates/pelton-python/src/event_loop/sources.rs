@@ -66,13 +66,6 @@ impl Sources {
         self.slots.iter().filter_map(|slot| slot.entry.as_ref().map(|entry| &entry.1))
     }
 
-    /// Whether `fd` belongs to a connection.
-    pub(super) fn is_stream(&self, fd: RawFd) -> bool {
-        self.slots
-            .iter()
-            .any(|slot| matches!(&slot.entry, Some((own, Source::Stream(_))) if *own == fd))
-    }
-
     pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         self.slots.iter().filter_map(|slot| slot.entry.as_ref().map(|entry| entry.0))
     }

@@ -97,6 +97,13 @@ impl LoopCore {
         true
     }
 
+    /// Which sides have a callback: 1 for reading, plus 2 for writing.
+    pub(super) fn watched(&self, fd: RawFd) -> u8 {
+        let watches = self.watches.borrow();
+        let interest = watches.get(&fd).map(|watch| watch.interest()).unwrap_or_default();
+        u8::from(interest.read) | u8::from(interest.write) << 1
+    }
+
     /// Queues the callbacks of a descriptor that is ready.
     pub(super) fn dispatch_watch(&self, watch: &Rc<Watch>, event: Readiness) {
         for (side, ready) in [(Side::Read, event.readable), (Side::Write, event.writable)] {

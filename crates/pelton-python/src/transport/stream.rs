@@ -89,6 +89,7 @@ impl Stream {
         if let Some(listener) = &listener {
             listener.opened();
         }
+        core.stream_fds.borrow_mut().insert(fd);
         Rc::new(Self {
             core,
             fd,
@@ -478,6 +479,7 @@ impl Stream {
     }
 
     fn close_socket(&self, py: Python<'_>) -> PyResult<()> {
+        self.core.stream_fds.borrow_mut().remove(&self.fd);
         match std::mem::replace(&mut *self.owner.borrow_mut(), Owner::Gone) {
             Owner::Socket(socket) => socket.call_method0(py, intern!(py, "close")).map(drop),
             Owner::Fd(_) | Owner::Gone => Ok(()),

@@ -126,11 +126,15 @@ fn begin(py: Python<'_>, stream: &Rc<Stream>, waiter: Option<Py<PyAny>>) -> PyRe
         }),
         _ => Ok(()),
     };
-    stream.watch(py)?;
-    if let Some(waiter) = waiter
-        && !waiter.call_method0(py, "cancelled")?.is_truthy(py)?
-    {
-        waiter.call_method1(py, "set_result", (py.None(),))?;
+    if let Some(waiter) = waiter {
+        if !waiter.call_method0(py, "cancelled")?.is_truthy(py)? {
+            waiter.call_method1(py, "set_result", (py.None(),))?;
+        }
+        // Who waits gets the transport before the first bytes come, as with asyncio.
+        let watched = Rc::clone(stream);
+        stream.core.push_ready(Ready::Native(Box::new(move |py| watched.watch(py))));
+    } else {
+        stream.watch(py)?;
     }
     made
 }
@@ -224,6 +228,12 @@ impl StreamTransport {
     /// Closes at once; what is queued is dropped.
     fn abort(&self) {
         self.stream().force_close(Lost::Closed);
+    }
+
+    /// Closes at once, with `exception` for `connection_lost` (asyncio's TLS calls it).
+    fn _force_close(&self, exception: Option<Bound<'_, PyAny>>) {
+        let cause = exception.map_or(Lost::Closed, |error| Lost::Python(PyErr::from_value(error)));
+        self.stream().force_close(cause);
     }
 
     fn is_closing(&self) -> bool {
@@ -337,6 +347,11 @@ impl StreamTransport {
     #[getter]
     fn _start_tls_compatible(&self) -> bool {
         true
+    }
+
+    #[getter]
+    fn _sendfile_compatible<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import("asyncio.constants")?.getattr("_SendfileMode")?.getattr("FALLBACK")
     }
 
     #[getter]
