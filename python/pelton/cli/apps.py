@@ -32,13 +32,8 @@ def load(
     module itself is `Found.app` (a worker needs only what importing it declares).
     Raises CommandError, which says what was tried and what to do.
     """
-    if not spec:
-        raise CommandError(
-            "no APP: say which application as module:attribute, for example app:app, "
-            "or set PELTON_APP"
-        )
+    spec = check_spec(spec)
     module_name, _, attribute = spec.partition(":")
-    _refuse_paths(spec, module_name)
     directory = str(Path(app_dir).resolve())
     if directory not in sys.path:
         sys.path.insert(0, directory)
@@ -58,7 +53,14 @@ def load(
     return Found(target, module, spec)
 
 
-def _refuse_paths(spec: str, module_name: str) -> None:
+def check_spec(spec: str | None) -> str:
+    """APP as given, if it is of the form `module:attribute`; CommandError says what to do."""
+    if not spec:
+        raise CommandError(
+            "no APP: say which application as module:attribute, for example app:app, "
+            "or set PELTON_APP"
+        )
+    module_name = spec.partition(":")[0]
     if module_name.endswith(".py") or "/" in module_name:
         dotted = module_name.removesuffix(".py").strip("./").replace("/", ".")
         attribute = spec.partition(":")[2] or "app"
@@ -68,6 +70,16 @@ def _refuse_paths(spec: str, module_name: str) -> None:
         )
     if not all(part.isidentifier() for part in module_name.split(".")):
         raise CommandError(f"APP {spec!r} is not of the form module:attribute, for example app:app")
+    return spec
+
+
+def broker_urls() -> list[str]:
+    """The brokers of all Jobs objects that exist, each once, in the order of their creation."""
+    if "pelton.jobs" not in sys.modules:
+        return []
+    from pelton.jobs import instances
+
+    return list(dict.fromkeys(jobs.url for jobs in instances()))
 
 
 def _import(spec: str, module_name: str, directory: str) -> ModuleType:

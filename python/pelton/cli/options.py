@@ -86,7 +86,7 @@ def add(parser: argparse._ActionsContainer, flag: str, **settings: Any) -> None:
     name = flag.lstrip("-").replace("-", "_")
     variable = f"PELTON_{name.upper()}"
     default = settings.get("default")
-    shown = "" if default in (None, False, True) else f"; default: {default}"
+    shown = "" if default is None or isinstance(default, bool) else f"; default: {default}"
     settings["help"] = f"{settings['help']} [{variable}{shown}]".replace("%", "%%")
     action = parser.add_argument(flag, **settings)
     value = os.environ.get(variable)

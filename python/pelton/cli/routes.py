@@ -23,7 +23,10 @@ def add_parser(subparsers: options.Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints one line a route: methods, path, endpoint."""
     found = apps.load(args.app, factory=args.factory, app_dir=args.app_dir)
-    rows = list(walk(getattr(found.app, "routes", ())))
+    rows = [
+        (methods, path, _name(route))
+        for methods, path, route in walk(getattr(found.app, "routes", ()))
+    ]
     if not rows:
         print(f"{found.spec} has no routes to list.")
         return 0
@@ -33,9 +36,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def walk(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """(methods, path, endpoint) of each route, those of mounted applications included."""
+def walk(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    """(methods, path, route) of each route, those of mounted applications included."""
     for route in routes:
+        included = getattr(route, "contexts", None)
+        if included is not None:
+            # An included router: its contexts say under which path each of its routes is reached.
+            yield from walk((one.effective or one.route for one in included), prefix)
+            continue
         path = prefix + str(getattr(route, "path", ""))
         children = getattr(route, "routes", None)
         if children:
@@ -47,11 +55,12 @@ def walk(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, str, st
             shown = ",".join(sorted(method for method in methods if method != "HEAD"))
         else:
             shown = "WS" if "WebSocket" in type(route).__name__ else "*"
-        endpoint = getattr(route, "endpoint", None) or getattr(route, "app", None)
-        yield shown, path or "/", _name(endpoint)
+        yield shown, path or "/", route
 
 
-def _name(endpoint: Any) -> str:
+def _name(route: Any) -> str:
+    """The endpoint's name, or the mounted application's."""
+    endpoint = getattr(route, "endpoint", None) or getattr(route, "app", None)
     module = getattr(endpoint, "__module__", "")
     name = getattr(endpoint, "__qualname__", None) or type(endpoint).__qualname__
     return f"{module}.{name}" if module else str(name)
