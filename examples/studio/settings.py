@@ -1,0 +1,39 @@
+"""Where the studio keeps its things, and its limits."""
+
+import os
+import secrets
+from pathlib import Path
+
+HERE = Path(__file__).parent
+VAR = Path(os.environ.get("STUDIO_VAR", HERE / "var")).resolve()
+"""Pictures and databases. Remove it to begin anew."""
+
+ORIGINALS = VAR / "originals"
+SIZES = VAR / "sizes"
+DATABASE = VAR / "studio.db"
+JOBS = VAR / "jobs.db"
+
+WIDTHS = (320, 800, 1600)
+"""Pixels across of what is made of each photo."""
+UPLOAD_BYTES = 25 * 1024 * 1024
+UPLOAD_PIXELS = 60_000_000
+"""Larger pictures would need too much memory to open."""
+TOKEN_HOURS = 24 * 7
+FLAKINESS = float(os.environ.get("STUDIO_FLAKINESS", "0.4"))
+"""How often the notification fails, from 0 to 1."""
+
+for directory in (ORIGINALS, SIZES):
+    directory.mkdir(parents=True, exist_ok=True)
+
+
+def secret() -> str:
+    """The key that signs tokens: made at the first start, readable by this user only."""
+    path = VAR / "secret"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text()
+    key = secrets.token_urlsafe(32)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(key)
+    return key
