@@ -451,9 +451,11 @@ class SchedulerSession:
     """Fires schedules while it is the leader among all schedulers of the broker."""
 
     def __new__(
-        cls, broker: Broker, *, name: str, schedules: Sequence[ScheduleSpec]
+        cls, broker: Broker, *, name: str, schedules: Sequence[ScheduleSpec], owner: str = ""
     ) -> SchedulerSession:
-        """Writes the schedules (those declared in code and now gone are removed)."""
+        """Writes the schedules as those of `owner` (an application), whose others are removed.
+
+        Schedules are stored with their templates: whoever leads fires those of all owners."""
     def step(
         self, *, waiter: asyncio.Future[Any] | None = None
     ) -> tuple[bool, list[tuple[str, str]], float] | None:

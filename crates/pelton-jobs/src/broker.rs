@@ -1,0 +1,187 @@
+//! The seam between the engine and what keeps the jobs.
+//!
+//! A [`Broker`] is driven by one thread. Writes come in groups: [`Broker::begin`], any number of
+//! operations, [`Broker::commit`]; nothing is true, and nobody may be told, before the commit
+//! returned. Each operation is atomic by itself: one that fails leaves nothing behind and does
+//! not hurt the others of its group. Every broker passes `pelton_testkit::broker_conformance`.
+
+use std::sync::Arc;
+
+use crate::error::BrokerError;
+use crate::id::JobId;
+use crate::job::{Edge, Lease, LeasedJob, NewJob, Outcome, Settled};
+use crate::record::{JobRecord, ListFilter, QueueRecord, ScheduleRecord, WorkerRecord};
+use crate::schedule::ScheduleSpec;
+use crate::time::Time;
+
+/// A number in `[0, 1)` each time it is called: the chance in backoff with jitter.
+pub trait Chance {
+    /// The next number.
+    fn next(&mut self) -> f64;
+}
+
+/// What a group of writes changed, for those who wait in this process.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// Jobs were added, or became ready, or got a time.
+    pub work: bool,
+    /// A running job is to be cancelled.
+    pub cancels: bool,
+    /// Jobs with a new version.
+    pub changed: Vec<JobId>,
+}
+
+/// Who leases.
+#[derive(Clone, Debug)]
+pub struct WorkerSpec {
+    /// What people call it.
+    pub name: String,
+    /// Where it runs.
+    pub hostname: String,
+    /// Its process there.
+    pub pid: u32,
+    /// The queues that it serves; empty: all.
+    pub queues: Vec<String>,
+    /// How many jobs it runs at a time.
+    pub concurrency: u32,
+    /// Seconds until its leases are lost, from each sign of life.
+    pub lease: f64,
+}
+
+/// The store's number of a worker.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct WorkerRow(pub i64);
+
+/// A progress report.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Under which lease.
+    pub lease: Lease,
+    /// 0 to 1.
+    pub fraction: f64,
+    /// For people.
+    pub message: Option<String>,
+}
+
+/// What a tick of the scheduler did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tick {
+    /// Whether this scheduler leads.
+    pub leads: bool,
+    /// Schedules fired now, and their jobs.
+    pub fired: Vec<(String, JobId)>,
+    /// When to come back at the latest.
+    pub next_at: Time,
+}
+
+/// Keeps jobs. See the module's text for the protocol of groups.
+pub trait Broker: Send {
+    /// Begins a group of writes.
+    fn begin(&mut self) -> Result<(), BrokerError>;
+    /// Ends the group; durable when it returns. On an error nothing of the group happened.
+    fn commit(&mut self) -> Result<Commit, BrokerError>;
+
+    /// Writes jobs, all or none. Returns the ids, where a job with the same key was unfinished
+    /// that one's instead (edges then mean that one as a parent, and leave it alone as a child).
+    fn enqueue(
+        &mut self,
+        jobs: &[Arc<NewJob>],
+        edges: &[Edge],
+        now: Time,
+    ) -> Result<Vec<JobId>, BrokerError>;
+    /// Up to `limit` jobs for a worker, best priority first, then oldest due. Makes due jobs
+    /// ready, ends expired ones and takes over lost leases on the way.
+    fn lease(
+        &mut self,
+        worker: WorkerRow,
+        spec: &WorkerSpec,
+        limit: usize,
+        now: Time,
+    ) -> Result<Vec<LeasedJob>, BrokerError>;
+    /// Ends attempts. One `Settled` for each outcome, in order.
+    fn finish(
+        &mut self,
+        worker: WorkerRow,
+        outcomes: &[Outcome],
+        now: Time,
+        chance: &mut dyn Chance,
+    ) -> Result<Vec<Settled>, BrokerError>;
+    /// Notes progress; reports under lost leases are dropped.
+    fn progress(&mut self, reports: &[Progress]) -> Result<(), BrokerError>;
+
+    /// Ends a job that is not running, and those that wait for it; asks for the end of one that
+    /// is. `false`: ended already, or unknown.
+    fn cancel(&mut self, id: JobId, reason: &str, now: Time) -> Result<bool, BrokerError>;
+    /// Runs a dead or cancelled job again, from the start. `false`: in another state, or unknown.
+    fn retry(&mut self, id: JobId, now: Time) -> Result<bool, BrokerError>;
+    /// Removes an ended job. `false`: not ended, or unknown.
+    fn delete(&mut self, id: JobId) -> Result<bool, BrokerError>;
+    /// Stops or allows leasing from a queue.
+    fn set_paused(&mut self, queue: &str, paused: bool) -> Result<(), BrokerError>;
+
+    /// Adds a worker.
+    fn add_worker(&mut self, spec: &WorkerSpec, now: Time) -> Result<WorkerRow, BrokerError>;
+    /// Renews a worker's leases (and the worker, if it was given up). Of `held`, those that are
+    /// not its own any more.
+    fn renew(
+        &mut self,
+        worker: WorkerRow,
+        spec: &WorkerSpec,
+        held: &[Lease],
+        now: Time,
+    ) -> Result<Vec<JobId>, BrokerError>;
+    /// Removes a worker; leases that it still holds expire by themselves.
+    fn remove_worker(&mut self, worker: WorkerRow) -> Result<(), BrokerError>;
+
+    /// Makes `schedules` those of `owner`; its others are removed.
+    fn declare(
+        &mut self,
+        owner: &str,
+        schedules: &[ScheduleSpec],
+        now: Time,
+    ) -> Result<(), BrokerError>;
+    /// Leads if nobody else does, and fires what is due, whoever declared it, if it leads.
+    fn tick(&mut self, leader: &str, now: Time) -> Result<Tick, BrokerError>;
+    /// Gives up the lead, if it has it.
+    fn resign(&mut self, leader: &str) -> Result<(), BrokerError>;
+
+    /// One small batch of housekeeping: expired jobs end, old records go, dead workers' jobs are
+    /// taken over. `true`: there may be more to do.
+    fn tidy(&mut self, now: Time) -> Result<bool, BrokerError>;
+    /// When `lease` would next have something to do for these queues: `now` or earlier if at
+    /// once, `None` if it is not known. Outside a group.
+    fn work_at(&mut self, queues: &[String], now: Time) -> Result<Option<Time>, BrokerError>;
+    /// Whether other processes wrote since the last call. Outside a group.
+    fn was_changed_by_others(&mut self) -> Result<bool, BrokerError>;
+    /// Running jobs of a worker that are to be cancelled. Outside a group.
+    fn cancels(&mut self, worker: WorkerRow) -> Result<Vec<JobId>, BrokerError>;
+
+    /// A view for another thread, which sees what was committed.
+    fn reader(&self) -> Result<Box<dyn Reader>, BrokerError>;
+}
+
+/// Answers questions about what was committed.
+pub trait Reader: Send {
+    /// One job.
+    fn get(&mut self, id: JobId) -> Result<Option<JobRecord>, BrokerError>;
+    /// One job's version: cheap.
+    fn version(&mut self, id: JobId) -> Result<Option<i64>, BrokerError>;
+    /// Some jobs, newest first.
+    fn list(&mut self, filter: &ListFilter) -> Result<Vec<JobRecord>, BrokerError>;
+    /// All queues, by name.
+    fn queues(&mut self) -> Result<Vec<QueueRecord>, BrokerError>;
+    /// Workers seen since `since`, by name.
+    fn workers(&mut self, since: Time) -> Result<Vec<WorkerRecord>, BrokerError>;
+    /// All schedules, by name.
+    fn schedules(&mut self) -> Result<Vec<ScheduleRecord>, BrokerError>;
+}
+
+/// Opens the broker that `url` names.
+pub fn open(url: &str) -> Result<Box<dyn Broker>, BrokerError> {
+    match url.split_once("://") {
+        Some(("sqlite", _)) => Ok(Box::new(crate::brokers::sqlite::SqliteBroker::open(url)?)),
+        _ => Err(BrokerError::Open(format!(
+            "no broker for {url:?}: use sqlite:///relative/path.db or sqlite:////absolute/path.db"
+        ))),
+    }
+}

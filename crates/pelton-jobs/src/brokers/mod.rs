@@ -1,0 +1,3 @@
+//! Where jobs are kept: one module for each kind of store.
+
+pub mod sqlite;

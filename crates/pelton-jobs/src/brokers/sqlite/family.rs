@@ -1,0 +1,123 @@
+//! What a job's end means to the jobs that wait for it.
+
+use rusqlite::OptionalExtension;
+
+use super::fault::Fault;
+use super::{SqliteBroker, id_at, state_at};
+use crate::id::JobId;
+use crate::state::{self, Event, State};
+use crate::time::Time;
+use crate::workflow;
+
+/// A job that waits, with what decides its next state.
+struct Child {
+    row: i64,
+    id: JobId,
+    state: State,
+    queue: i64,
+    pending: i64,
+    due: Time,
+}
+
+impl SqliteBroker {
+    /// Hands `result` to the children of a job that succeeded; those with all inputs go on.
+    pub(super) fn release_children(
+        &mut self,
+        parent: i64,
+        result: &[u8],
+        now: Time,
+    ) -> Result<(), Fault> {
+        let children: Vec<i64> = self
+            .cached(
+                "UPDATE pelton_edges SET done = 1, result = ? WHERE parent = ? AND done = 0 \
+                 RETURNING child",
+            )?
+            .query_map((result, parent), |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for row in children {
+            self.lower_pending(row, now)?;
+        }
+        Ok(())
+    }
+
+    fn lower_pending(&mut self, row: i64, now: Time) -> Result<(), Fault> {
+        let found = self
+            .cached("SELECT id, state, queue, pending, due FROM pelton_jobs WHERE row = ?")?
+            .query_row([row], |found| {
+                Ok(Child {
+                    row,
+                    id: id_at(found, 0)?,
+                    state: state_at(found, 1)?,
+                    queue: found.get(2)?,
+                    pending: found.get(3)?,
+                    due: Time(found.get(4)?),
+                })
+            })
+            .optional()?;
+        // The child may be gone: an ended job can be deleted before its parents end.
+        let Some(child) = found else { return Ok(()) };
+        let event = Event::ParentsDone { due: child.due };
+        let next = if child.pending > 1 { None } else { state::step(child.state, event, now) };
+        let to = next.map_or(child.state, |next| next.state);
+        // A job that becomes ready now stands behind those that were ready before.
+        let due = if to == State::Queued && next.is_some() { now } else { child.due };
+        self.cached(
+            "UPDATE pelton_jobs SET pending = pending - 1, state = ?, due = ?, \
+             version = version + 1 WHERE row = ?",
+        )?
+        .execute((to as i64, due.0, child.row))?;
+        if to != child.state {
+            self.moved(child.queue, Some(child.state), Some(to));
+        }
+        self.group.commit.changed.push(child.id);
+        Ok(())
+    }
+
+    /// Cancels all jobs that wait, directly or through others, for a job that will not succeed.
+    pub(super) fn end_children(
+        &mut self,
+        parent: JobId,
+        parent_row: i64,
+        parent_state: State,
+        now: Time,
+    ) -> Result<(), Fault> {
+        let mut ended = vec![(parent, parent_row, parent_state)];
+        while let Some((parent, parent_row, parent_state)) = ended.pop() {
+            let reason = workflow::reason(parent, parent_state);
+            for child in self.waiting_children(parent_row)? {
+                let Some(next) = state::step(child.state, Event::ParentEnded, now) else {
+                    continue;
+                };
+                self.cached(
+                    "UPDATE pelton_jobs SET state = ?1, finished_at = ?2, reason = ?3, \
+                     purge_at = ?2 + CAST(result_ttl * 1000000 AS INTEGER), \
+                     version = version + 1 WHERE row = ?4",
+                )?
+                .execute((next.state as i64, now.0, &reason, child.row))?;
+                self.moved(child.queue, Some(child.state), Some(next.state));
+                self.group.commit.changed.push(child.id);
+                ended.push((child.id, child.row, next.state));
+            }
+        }
+        Ok(())
+    }
+
+    fn waiting_children(&mut self, parent: i64) -> Result<Vec<Child>, Fault> {
+        let mut statement = self.cached(
+            "SELECT DISTINCT j.row, j.id, j.state, j.queue, j.pending, j.due \
+             FROM pelton_edges e JOIN pelton_jobs j ON j.row = e.child \
+             WHERE e.parent = ? AND e.done = 0",
+        )?;
+        let rows = statement.query_map([parent], |found| {
+            Ok(Child {
+                row: found.get(0)?,
+                id: id_at(found, 1)?,
+                state: state_at(found, 2)?,
+                queue: found.get(3)?,
+                pending: found.get(4)?,
+                due: Time(found.get(5)?),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}

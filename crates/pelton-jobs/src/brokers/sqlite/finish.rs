@@ -1,0 +1,225 @@
+//! Attempts end.
+
+use rusqlite::OptionalExtension;
+
+use super::SqliteBroker;
+use super::fault::Fault;
+use crate::broker::{Chance, Progress, WorkerRow};
+use crate::job::{End, Lease, Outcome, Settled, check_blob};
+use crate::retry::Verdict;
+use crate::state::{self, Effect, Event, State};
+use crate::time::Time;
+
+/// Dead jobs are kept at least this long: somebody has to look at them. Seconds.
+pub(super) const DEAD_TTL_MIN: f64 = 30.0 * 86_400.0;
+
+/// A running job, as far as its end depends on it.
+pub(super) struct Running {
+    pub(super) queue: i64,
+    pub(super) policy: i64,
+    pub(super) failures: u32,
+    pub(super) losses: u32,
+    pub(super) children: u32,
+    pub(super) cancel: bool,
+}
+
+/// What is written with a job's new state.
+#[derive(Default)]
+pub(super) struct Note<'a> {
+    pub(super) run_at: Option<Time>,
+    pub(super) error: Option<&'a [u8]>,
+    pub(super) reason: Option<&'a str>,
+}
+
+impl SqliteBroker {
+    pub(super) fn finish_jobs(
+        &mut self,
+        worker: WorkerRow,
+        outcomes: &[Outcome],
+        now: Time,
+        chance: &mut dyn Chance,
+    ) -> Result<Vec<Settled>, Fault> {
+        let mut settled = Vec::with_capacity(outcomes.len());
+        let (mut processed, mut failed) = (0, 0);
+        for outcome in outcomes {
+            let one = self.finish_one(outcome, now, chance)?;
+            if one.state.is_some() && !matches!(outcome.end, End::Release) {
+                processed += 1;
+                failed += i64::from(matches!(outcome.end, End::Failure { .. }));
+            }
+            settled.push(one);
+        }
+        self.cached(
+            "UPDATE pelton_workers SET processed = processed + ?, failed = failed + ?, \
+             seen_at = max(seen_at, ?) WHERE row = ?",
+        )?
+        .execute((processed, failed, now.0, worker.0))?;
+        Ok(settled)
+    }
+
+    fn finish_one(
+        &mut self,
+        outcome: &Outcome,
+        now: Time,
+        chance: &mut dyn Chance,
+    ) -> Result<Settled, Fault> {
+        let lease = outcome.lease;
+        let stale = Settled { id: lease.id, state: None, run_at: None };
+        if let End::Success(result) = &outcome.end {
+            return Ok(if self.succeed(lease, result, now)? {
+                Settled { state: Some(State::Succeeded), ..stale }
+            } else {
+                stale
+            });
+        }
+        let Some(running) = self.running(lease)? else { return Ok(stale) };
+        let mut note = Note::default();
+        let event = match &outcome.end {
+            End::Failure { error, retry, delay } => {
+                check_blob("error", error)?;
+                note.error = Some(error);
+                self.after_failure(&running, *retry, *delay, now, chance)?
+            }
+            End::Cancelled(reason) => {
+                note.reason = Some(reason).filter(|reason| !reason.is_empty()).map(String::as_str);
+                Event::CancelDone
+            }
+            End::Release if running.cancel => Event::CancelDone,
+            End::Success(_) | End::Release => Event::Released,
+        };
+        match (event, &outcome.end) {
+            (Event::FailedAgain { at }, _) => note.run_at = Some(at),
+            (Event::FailedForGood, End::Failure { retry: false, .. }) => {
+                note.reason = Some("failed, and is not to be retried");
+            }
+            (Event::FailedForGood, _) => note.reason = Some("failed, and has no retries left"),
+            _ => {}
+        }
+        let state = self.end_attempt(lease, &running, event, &note, now)?;
+        Ok(Settled { state, run_at: note.run_at, ..stale })
+    }
+
+    fn after_failure(
+        &mut self,
+        running: &Running,
+        retry: bool,
+        delay: Option<f64>,
+        now: Time,
+        chance: &mut dyn Chance,
+    ) -> Result<Event, Fault> {
+        let policy = self.policy(running.policy)?;
+        let verdict = policy.after_failure(running.failures + 1, delay, now, chance.next());
+        Ok(match verdict {
+            // Nobody wants the next attempt any more.
+            Verdict::Again(_) if retry && running.cancel => Event::CancelDone,
+            Verdict::Again(at) if retry => Event::FailedAgain { at },
+            _ => Event::FailedForGood,
+        })
+    }
+
+    /// The common end: one statement, fenced. `false`: the lease was lost.
+    fn succeed(&mut self, lease: Lease, result: &[u8], now: Time) -> Result<bool, Fault> {
+        check_blob("result", result)?;
+        let Some(next) = state::step(State::Running, Event::Succeeded, now) else {
+            return Ok(false);
+        };
+        let done: Option<(i64, u32)> = self
+            .cached(
+                "UPDATE pelton_jobs SET state = ?1, worker = NULL, finished_at = ?2, \
+                 purge_at = ?2 + CAST(result_ttl * 1000000 AS INTEGER), result = ?3, reason = NULL, \
+                 version = version + 1 \
+                 WHERE row = ?4 AND id = ?5 AND state = 3 AND token = ?6 \
+                 RETURNING queue, children",
+            )?
+            .query_row(
+                (next.state as i64, now.0, result, lease.row, lease.id.as_bytes(), lease.token),
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        let Some((queue, children)) = done else { return Ok(false) };
+        self.moved(queue, Some(State::Running), Some(next.state));
+        self.group.commit.changed.push(lease.id);
+        if children > 0 && next.effects.contains(&Effect::ReleaseChildren) {
+            self.release_children(lease.row, result, now)?;
+        }
+        Ok(true)
+    }
+
+    /// The job, if this lease is still the one that holds it.
+    pub(super) fn running(&self, lease: Lease) -> Result<Option<Running>, Fault> {
+        let found = self
+            .cached(
+                "SELECT queue, policy, failures, losses, children, cancel FROM pelton_jobs \
+                 WHERE row = ? AND id = ? AND state = 3 AND token = ?",
+            )?
+            .query_row((lease.row, lease.id.as_bytes(), lease.token), |row| {
+                Ok(Running {
+                    queue: row.get(0)?,
+                    policy: row.get(1)?,
+                    failures: row.get(2)?,
+                    losses: row.get(3)?,
+                    children: row.get(4)?,
+                    cancel: row.get(5)?,
+                })
+            })
+            .optional()?;
+        Ok(found)
+    }
+
+    /// Moves a running job by `event`, with all that the transition asks for.
+    pub(super) fn end_attempt(
+        &mut self,
+        lease: Lease,
+        running: &Running,
+        event: Event,
+        note: &Note<'_>,
+        now: Time,
+    ) -> Result<Option<State>, Fault> {
+        let Some(next) = state::step(State::Running, event, now) else { return Ok(None) };
+        let has = |effect| i64::from(next.effects.contains(&effect));
+        let ends = next.effects.contains(&Effect::Finish);
+        let least = if next.state == State::Dead { DEAD_TTL_MIN } else { 0.0 };
+        self.cached(
+            "UPDATE pelton_jobs SET state = ?1, worker = NULL, attempt = attempt - ?2, \
+             failures = failures + ?3, losses = CASE WHEN ?4 THEN losses + 1 ELSE 0 END, \
+             due = coalesce(?5, due), error = coalesce(?6, error), \
+             reason = CASE WHEN ?1 = 6 THEN coalesce(?7, reason) ELSE ?7 END, \
+             finished_at = ?8, \
+             purge_at = ?8 + CAST(max(result_ttl, ?9) * 1000000 AS INTEGER), \
+             version = version + 1 WHERE row = ?10",
+        )?
+        .execute(rusqlite::params![
+            next.state as i64,
+            has(Effect::ForgetAttempt),
+            has(Effect::CountFailure),
+            has(Effect::CountLoss),
+            note.run_at.map(|time| time.0),
+            note.error,
+            note.reason,
+            ends.then_some(now.0),
+            least,
+            lease.row,
+        ])?;
+        self.moved(running.queue, Some(State::Running), Some(next.state));
+        self.group.commit.changed.push(lease.id);
+        if running.children > 0 && next.effects.contains(&Effect::EndChildren) {
+            self.end_children(lease.id, lease.row, next.state, now)?;
+        }
+        Ok(Some(next.state))
+    }
+
+    pub(super) fn write_progress(&mut self, reports: &[Progress]) -> Result<(), Fault> {
+        for Progress { lease, fraction, message } in reports {
+            let written = self
+                .cached(
+                    "UPDATE pelton_jobs SET progress = ?, message = ?, version = version + 1 \
+                     WHERE row = ? AND id = ? AND state = 3 AND token = ?",
+                )?
+                .execute((fraction, message, lease.row, lease.id.as_bytes(), lease.token))?;
+            if written > 0 {
+                self.group.commit.changed.push(lease.id);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! Jobs are taken by workers.
+
+use rusqlite::OptionalExtension;
+
+use super::fault::Fault;
+use super::{SqliteBroker, id_at};
+use crate::broker::{WorkerRow, WorkerSpec};
+use crate::job::LeasedJob;
+use crate::state::{self, Event, State};
+use crate::time::Time;
+
+/// Due jobs made ready by one lease: more wait for the next, so that no write is long.
+const PROMOTE_MAX: i64 = 1000;
+
+/// A leased row, before its names are known.
+struct Taken {
+    job: LeasedJob,
+    queue: i64,
+    task: i64,
+    policy: i64,
+    inputs: i64,
+}
+
+impl SqliteBroker {
+    pub(super) fn lease_jobs(
+        &mut self,
+        worker: WorkerRow,
+        spec: &WorkerSpec,
+        limit: usize,
+        now: Time,
+    ) -> Result<Vec<LeasedJob>, Fault> {
+        self.touch_worker(worker, spec, now)?;
+        self.promote(now)?;
+        self.end_expired(now)?;
+        self.take_over_lost(now)?;
+        let queues = self.open_queues(&spec.queues)?;
+        let mut leased = Vec::with_capacity(limit.min(1024));
+        for row in self.next_rows(&queues, limit)? {
+            if let Some(taken) = self.take(row, worker, now)? {
+                leased.push(self.with_names(taken)?);
+            }
+        }
+        Ok(leased)
+    }
+
+    /// When a lease for these queues would find something to do.
+    pub(super) fn next_work(
+        &mut self,
+        queues: &[String],
+        now: Time,
+    ) -> Result<Option<Time>, Fault> {
+        let queues = self.open_queues(queues)?;
+        if !self.next_rows(&queues, 1)?.is_empty() {
+            return Ok(Some(now));
+        }
+        let due: Option<i64> = self
+            .cached("SELECT min(due) FROM pelton_jobs WHERE state = 1")?
+            .query_row([], |row| row.get(0))?;
+        let lost: Option<i64> = self
+            .cached("SELECT min(lease_until) FROM pelton_workers")?
+            .query_row([], |row| row.get(0))?;
+        Ok([due, lost].into_iter().flatten().min().map(Time))
+    }
+
+    /// Scheduled jobs whose time came are queued, whatever their queue.
+    fn promote(&mut self, now: Time) -> Result<(), Fault> {
+        let Some(next) = state::step(State::Scheduled, Event::Due, now) else { return Ok(()) };
+        let promoted: Vec<_> = self
+            .cached(
+                "UPDATE pelton_jobs SET state = ?1, version = version + 1 WHERE row IN \
+                 (SELECT row FROM pelton_jobs WHERE state = 1 AND due <= ?2 ORDER BY due LIMIT ?3) \
+                 RETURNING id, queue",
+            )?
+            .query_map((next.state as i64, now.0, PROMOTE_MAX), |row| {
+                Ok((id_at(row, 0)?, row.get(1)?))
+            })?
+            .collect::<Result<_, _>>()?;
+        for (id, queue) in promoted {
+            self.moved(queue, Some(State::Scheduled), Some(next.state));
+            self.group.commit.changed.push(id);
+        }
+        Ok(())
+    }
+
+    /// The rows of those queues that are not paused; all where `names` is empty.
+    fn open_queues(&self, names: &[String]) -> Result<Vec<i64>, Fault> {
+        let mut statement = self.cached("SELECT row, name FROM pelton_queues WHERE paused = 0")?;
+        let mut found = statement.query([])?;
+        let mut rows = Vec::new();
+        while let Some(queue) = found.next()? {
+            let name = queue.get_ref(1)?.as_str().unwrap_or_default();
+            if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+                rows.push(queue.get(0)?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The first `limit` ready rows over all these queues. Only the index is read.
+    fn next_rows(&self, queues: &[i64], limit: usize) -> Result<Vec<i64>, Fault> {
+        let mut first: Vec<(i64, i64, i64)> = Vec::new();
+        for queue in queues {
+            let mut statement = self.cached(
+                "SELECT -priority, due, row FROM pelton_jobs WHERE state = 2 AND queue = ? \
+                 ORDER BY priority DESC, due, row LIMIT ?",
+            )?;
+            let rows = statement.query_map((queue, limit as i64), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+            for row in rows {
+                first.push(row?);
+            }
+        }
+        if queues.len() > 1 {
+            first.sort_unstable();
+            first.truncate(limit);
+        }
+        Ok(first.into_iter().map(|(_, _, row)| row).collect())
+    }
+
+    /// Takes one ready job; `None` where it expired this moment.
+    fn take(&self, row: i64, worker: WorkerRow, now: Time) -> Result<Option<Taken>, Fault> {
+        let Some(next) = state::step(State::Queued, Event::Leased, now) else { return Ok(None) };
+        let taken = self
+            .cached(
+                "UPDATE pelton_jobs SET state = ?1, worker = ?2, started_at = ?3, \
+                 attempt = attempt + 1, token = token + 1, version = version + 1, \
+                 progress = NULL, message = NULL \
+                 WHERE row = ?4 AND state = 2 AND (expires_at IS NULL OR expires_at > ?3) \
+                 RETURNING id, queue, task, policy, attempt, token, timeout, inputs, key, \
+                 grouping, created_at, payload",
+            )?
+            .query_row((next.state as i64, worker.0, now.0, row), |found| {
+                Ok(Taken {
+                    queue: found.get(1)?,
+                    task: found.get(2)?,
+                    policy: found.get(3)?,
+                    inputs: found.get(7)?,
+                    job: LeasedJob {
+                        id: id_at(found, 0)?,
+                        row,
+                        task: "".into(),
+                        queue: "".into(),
+                        attempt: found.get(4)?,
+                        token: found.get(5)?,
+                        timeout: found.get(6)?,
+                        key: found.get(8)?,
+                        group: found.get(9)?,
+                        created_at: Time(found.get(10)?),
+                        payload: found.get(11)?,
+                        max_retries: 0,
+                        inputs: Vec::new(),
+                    },
+                })
+            })
+            .optional()?;
+        Ok(taken)
+    }
+
+    fn with_names(&mut self, taken: Taken) -> Result<LeasedJob, Fault> {
+        let Taken { mut job, queue, task, policy, inputs } = taken;
+        job.queue = self.queue_name(queue)?;
+        job.task = self.task_name(task)?;
+        job.max_retries = self.policy(policy)?.max_retries;
+        if inputs > 0 {
+            let mut statement = self.cached(
+                "SELECT coalesce(result, x'') FROM pelton_edges WHERE child = ? ORDER BY position",
+            )?;
+            job.inputs =
+                statement.query_map([job.row], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        }
+        self.moved(queue, Some(State::Queued), Some(State::Running));
+        self.group.commit.changed.push(job.id);
+        Ok(job)
+    }
+}

@@ -1,0 +1,194 @@
+//! The tables, and how a file gets them.
+//!
+//! The constraints repeat the rules of `state`: a row that breaks them cannot be written, by
+//! whatever program. All names begin with `pelton_`, so that the file may be the application's own
+//! database. Times are microseconds since the epoch.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use super::fault::Fault;
+use crate::error::BrokerError;
+
+/// The version that this release reads and writes.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE pelton_schema (version INTEGER NOT NULL) STRICT;
+INSERT INTO pelton_schema VALUES (1);
+
+CREATE TABLE pelton_queues (
+    row INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1))
+) STRICT;
+
+CREATE TABLE pelton_tasks (row INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+
+CREATE TABLE pelton_policies (
+    row INTEGER PRIMARY KEY,
+    max_retries INTEGER NOT NULL,
+    base_delay REAL NOT NULL,
+    max_delay REAL NOT NULL,
+    factor REAL NOT NULL,
+    jitter INTEGER NOT NULL,
+    UNIQUE (max_retries, base_delay, max_delay, factor, jitter)
+) STRICT;
+
+-- How many jobs of each queue are in each state, kept by every write, so that nobody counts rows.
+CREATE TABLE pelton_counts (
+    queue INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (queue, state)
+) STRICT, WITHOUT ROWID;
+
+-- state: 0 waiting, 1 scheduled, 2 queued, 3 running, 4 succeeded, 5 dead, 6 cancelled.
+-- due: not to be run before; the order within a priority. pending: parents without a result.
+CREATE TABLE pelton_jobs (
+    row INTEGER PRIMARY KEY,
+    id BLOB NOT NULL CHECK (length(id) = 16),
+    state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 6),
+    queue INTEGER NOT NULL,
+    priority INTEGER NOT NULL CHECK (priority BETWEEN -100 AND 100),
+    due INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    policy INTEGER NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    failures INTEGER NOT NULL DEFAULT 0,
+    losses INTEGER NOT NULL DEFAULT 0,
+    token INTEGER NOT NULL DEFAULT 0,
+    version INTEGER NOT NULL DEFAULT 1,
+    inputs INTEGER NOT NULL DEFAULT 0,
+    pending INTEGER NOT NULL DEFAULT 0 CHECK (pending BETWEEN 0 AND inputs),
+    children INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    started_at INTEGER,
+    finished_at INTEGER,
+    purge_at INTEGER,
+    worker INTEGER,
+    cancel INTEGER NOT NULL DEFAULT 0 CHECK (cancel IN (0, 1)),
+    timeout REAL,
+    result_ttl REAL NOT NULL,
+    progress REAL,
+    message TEXT,
+    reason TEXT,
+    key TEXT,
+    grouping TEXT,
+    payload BLOB NOT NULL,
+    result BLOB,
+    error BLOB,
+    CHECK ((state = 3) = (worker IS NOT NULL)),
+    CHECK ((state >= 4) = (finished_at IS NOT NULL)),
+    CHECK ((state >= 4) = (purge_at IS NOT NULL)),
+    CHECK ((state = 4) = (result IS NOT NULL)),
+    CHECK (state <> 0 OR pending > 0),
+    CHECK (pending = 0 OR state IN (0, 6)),
+    CHECK (state <> 3 OR attempt > 0)
+) STRICT;
+
+CREATE UNIQUE INDEX pelton_jobs_id ON pelton_jobs (id);
+CREATE UNIQUE INDEX pelton_jobs_key ON pelton_jobs (key) WHERE key IS NOT NULL AND state < 4;
+CREATE INDEX pelton_jobs_ready ON pelton_jobs (queue, priority DESC, due) WHERE state = 2;
+CREATE INDEX pelton_jobs_due ON pelton_jobs (due) WHERE state = 1;
+CREATE INDEX pelton_jobs_running ON pelton_jobs (worker) WHERE state = 3;
+CREATE INDEX pelton_jobs_cancel ON pelton_jobs (worker) WHERE state = 3 AND cancel = 1;
+CREATE INDEX pelton_jobs_expiry ON pelton_jobs (expires_at)
+    WHERE expires_at IS NOT NULL AND state < 3;
+CREATE INDEX pelton_jobs_purge ON pelton_jobs (purge_at) WHERE purge_at IS NOT NULL;
+CREATE INDEX pelton_jobs_aside ON pelton_jobs (state, row) WHERE state IN (0, 1, 5, 6);
+CREATE INDEX pelton_jobs_group ON pelton_jobs (grouping, row) WHERE grouping IS NOT NULL;
+
+-- parent and child are rows of pelton_jobs; the result is kept here for the child's sake, for as
+-- long as the child is there.
+CREATE TABLE pelton_edges (
+    child INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    parent INTEGER NOT NULL,
+    done INTEGER NOT NULL DEFAULT 0,
+    result BLOB,
+    PRIMARY KEY (child, position),
+    CHECK ((done = 1) = (result IS NOT NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pelton_edges_parent ON pelton_edges (parent) WHERE done = 0;
+
+-- AUTOINCREMENT: a worker that was given up and comes back finds its number unused.
+CREATE TABLE pelton_workers (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    hostname TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    queues TEXT NOT NULL,
+    concurrency INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    lease_until INTEGER NOT NULL,
+    processed INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    closed INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX pelton_workers_lease ON pelton_workers (lease_until);
+
+-- A schedule with the template of its jobs: whoever leads can fire it, whatever it has loaded.
+CREATE TABLE pelton_schedules (
+    owner TEXT NOT NULL,
+    name TEXT NOT NULL,
+    cron TEXT,
+    tz TEXT NOT NULL,
+    every REAL,
+    grace REAL NOT NULL,
+    task TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    policy INTEGER NOT NULL,
+    timeout REAL,
+    result_ttl REAL NOT NULL,
+    grouping TEXT,
+    payload BLOB NOT NULL,
+    next_at INTEGER,
+    last_at INTEGER,
+    last_job BLOB,
+    PRIMARY KEY (owner, name),
+    CHECK ((cron IS NULL) <> (every IS NULL))
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pelton_leader (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    name TEXT NOT NULL,
+    until INTEGER NOT NULL
+) STRICT;
+";
+
+/// Creates or migrates the tables; refuses a file of a newer release.
+pub(super) fn prepare(conn: &mut Connection) -> Result<(), Fault> {
+    if version(conn)? == Some(VERSION) {
+        return Ok(());
+    }
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Looked at again, under the lock: another process may have been faster.
+    match version(&tx)? {
+        None => tx.execute_batch(TABLES)?,
+        Some(VERSION) => {}
+        Some(newer) => {
+            return Err(Fault::Ours(BrokerError::Newer(format!(
+                "it was written by a newer Pelton (schema {newer}; this one knows {VERSION}): \
+                 upgrade Pelton, or use another file"
+            ))));
+        }
+    }
+    Ok(tx.commit()?)
+}
+
+fn version(conn: &Connection) -> Result<Option<i64>, rusqlite::Error> {
+    let exists: bool = conn.query_row(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND \
+         name = 'pelton_schema')",
+        [],
+        |row| row.get(0),
+    )?;
+    if !exists {
+        return Ok(None);
+    }
+    conn.query_row("SELECT version FROM pelton_schema ORDER BY version DESC", [], |row| row.get(0))
+        .optional()
+}
