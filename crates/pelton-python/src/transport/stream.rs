@@ -24,8 +24,11 @@ use super::tcp::StreamTransport;
 use crate::event_loop::core::{LoopCore, READ_MAX, Ready};
 use crate::event_loop::{Owned, Source};
 
-/// Reads at least this long are made straight into the bytes object that Python gets.
+/// After a read of this length, the next is made straight into the bytes object Python gets.
 const DIRECT_READ_MIN: usize = 32 * 1024;
+/// Lengths of such reads. Below 128 KiB the allocator uses memory again that it has at hand; above,
+/// each object would be mapped and unmapped, which costs more than the copy it saves.
+const DIRECT_READ_SIZES: [usize; 2] = [72 * 1024, 112 * 1024];
 /// Default write limits, in bytes.
 const HIGH_WATER: usize = 64 * 1024;
 
@@ -62,6 +65,10 @@ pub(crate) struct Stream {
     pub(super) lost_writes: Cell<u32>,
     /// Length of the last read.
     last_read: Cell<usize>,
+    /// The last read filled its memory: there may be more.
+    filled: Cell<bool>,
+    /// An event said that the peer will send no more.
+    peer_ended: Cell<bool>,
     pub(super) peer: Option<SockAddr>,
     pub(super) local: Option<SockAddr>,
     listener: RefCell<Option<Rc<Listener>>>,
@@ -110,6 +117,8 @@ impl Stream {
             in_unread: Cell::new(false),
             lost_writes: Cell::new(0),
             last_read: Cell::new(0),
+            filled: Cell::new(false),
+            peer_ended: Cell::new(false),
             peer,
             local: socket::local_addr(fd),
             listener: RefCell::new(listener),
@@ -167,15 +176,10 @@ impl Stream {
         if event.writable && !self.queue.borrow().is_empty() {
             self.flush(py)?;
         }
-        if event.readable {
-            if event.read_closed {
-                // A short read would prove nothing now: read on until the end shows.
-                self.last_read.set(self.last_read.get().max(1));
-                return self.read_until_end(py);
-            }
-            return self.read_ready(py);
+        if event.read_closed {
+            self.peer_ended.set(true);
         }
-        Ok(())
+        if event.readable { self.read_ready(py) } else { Ok(()) }
     }
 
     fn is_read_stopped(&self) -> bool {
@@ -186,21 +190,15 @@ impl Stream {
             || self.key.get().is_none()
     }
 
-    fn read_until_end(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
-        if !self.is_read_stopped() && self.read_once(py)? {
-            self.read_more_later();
-        }
-        Ok(())
-    }
-
-    /// Reads once; if the read was full there may be more, for the next turn.
+    /// Reads once; if there may be more, that is for the next turn. A short read means that there is
+    /// none, unless the peer has ended: then no event comes any more, and the end is still to read.
     pub(crate) fn read_ready(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
         self.in_unread.set(false);
         if self.is_read_stopped() {
             return Ok(());
         }
         let more = self.read_once(py)?;
-        if more && self.last_read.get() >= READ_MAX {
+        if more && (self.filled.get() || self.peer_ended.get()) {
             self.read_more_later();
         }
         Ok(())
@@ -224,15 +222,22 @@ impl Stream {
             Sink::Python(sink) => return self.read_shared(py, sink),
             Sink::Gone => return Ok(false),
         };
-        self.after_read(py, read)
+        self.after_read(py, read, READ_MAX)
     }
 
-    /// Common to all ways: the end, nothing there, or an error. `true`: bytes came.
-    fn after_read(self: &Rc<Self>, py: Python<'_>, read: io::Result<usize>) -> PyResult<bool> {
+    /// Common to all ways of reading into `size` bytes: the end, nothing there, or an error.
+    /// `true`: bytes came.
+    fn after_read(
+        self: &Rc<Self>,
+        py: Python<'_>,
+        read: io::Result<usize>,
+        size: usize,
+    ) -> PyResult<bool> {
         match read {
             Ok(0) => self.end_of_stream(py).map(|()| false),
             Ok(count) => {
                 self.last_read.set(count);
+                self.filled.set(count == size);
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
@@ -260,24 +265,26 @@ impl Stream {
             _ => None,
         };
         self.core.return_buffer(buffer);
-        if !self.after_read(py, read)? {
+        if !self.after_read(py, read, READ_MAX)? {
             return Ok(false);
         }
         self.give(py, sink, data.as_ref().map(|data| data.as_any()))
     }
 
-    /// Reads into a new bytes object of full size, then cuts it to what came.
+    /// Reads into a new bytes object, then cuts it to what came.
     fn read_direct(self: &Rc<Self>, py: Python<'_>, sink: &PythonSink) -> PyResult<bool> {
+        let [small, large] = DIRECT_READ_SIZES;
+        let size = if self.last_read.get() < small { small } else { large };
         // SAFETY: a new bytes object that nobody else has: its memory may be written, and it may
         // be resized. On failure `_PyBytes_Resize` frees it and leaves null.
         let (read, data) = unsafe {
             let mut bytes =
-                ffi::PyBytes_FromStringAndSize(std::ptr::null(), READ_MAX as ffi::Py_ssize_t);
+                ffi::PyBytes_FromStringAndSize(std::ptr::null(), size as ffi::Py_ssize_t);
             if bytes.is_null() {
                 return Err(PyErr::fetch(py));
             }
             let memory = ffi::PyBytes_AsString(bytes).cast::<MaybeUninit<u8>>();
-            let read = socket::recv(self.fd, std::slice::from_raw_parts_mut(memory, READ_MAX));
+            let read = socket::recv(self.fd, std::slice::from_raw_parts_mut(memory, size));
             match read {
                 Ok(count @ 1..) => {
                     if _PyBytes_Resize(&raw mut bytes, count as ffi::Py_ssize_t) < 0 {
@@ -291,7 +298,7 @@ impl Stream {
             }
             (read, Bound::from_owned_ptr_or_opt(py, bytes))
         };
-        if !self.after_read(py, read)? {
+        if !self.after_read(py, read, size)? {
             return Ok(false);
         }
         self.give(py, sink, data.as_ref())
@@ -336,7 +343,7 @@ impl Stream {
             let read = recv_into(self.fd, &buffer);
             drop(buffer);
             let count = read.as_ref().copied().unwrap_or(0);
-            if !self.after_read(py, read)? {
+            if !self.after_read(py, read, size)? {
                 return Ok(false);
             }
             let updated = sink.within(py, |protocol| {
@@ -348,15 +355,10 @@ impl Stream {
                 return Ok(false);
             }
             total += count;
-            if count < size {
-                self.last_read.set(count.min(READ_MAX - 1)); // all that was there
-                return Ok(true);
-            }
-            if self.is_read_stopped() || !self.is_sink(sink) {
+            if count < size || self.is_read_stopped() || !self.is_sink(sink) {
                 break;
             }
         }
-        self.last_read.set(READ_MAX); // there may be more
         Ok(true)
     }
 
