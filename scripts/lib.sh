@@ -3,7 +3,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 
-say() { printf '\n== %s\n' "$*" >&2; }
+# A heading, with the time since the script began.
+say() { printf '\n== %d:%02d %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # Prints the path of a working interpreter of the given minor version ("3.12"), or fails.
@@ -32,10 +33,11 @@ venv_of() {
     if [ -z "${1:-}" ] || [ "$1" = "$(main_version)" ]; then echo "$root/.venv"; else echo "$root/.venv-$1"; fi
 }
 
-# Makes a virtual environment; Debian keeps the venv module's pip in a package of its own.
+# Makes a virtual environment: make_venv PYTHON DIRECTORY. Debian keeps the venv module's pip in
+# a package of its own.
 make_venv() {
     local python=$1 directory=$2
-    [ -x "$directory/bin/python" ] && "$directory/bin/python" -m pip --version >/dev/null 2>&1 && return
+    [ -x "$directory/bin/pip" ] && "$directory/bin/python" -c '' 2>/dev/null && return
     rm -rf "$directory"
     "$python" -m venv "$directory" >/dev/null 2>&1 && return
     scripts/system-packages python3-venv || fail "cannot make a virtual environment: the venv module of $python has no pip"
