@@ -1,0 +1,207 @@
+"""A worker: runs the jobs of one or more `Jobs` objects on the running loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from pelton._core import new_job_id
+from pelton.jobs.jobs import Jobs
+from pelton.jobs.lane import Lane, LaneSettings
+from pelton.jobs.processes import Origin, ProcessPool
+from pelton.jobs.program import MAIN_IN_CHILD
+from pelton.jobs.signals import stop_signals
+from pelton.jobs.task import Task
+from pelton.jobs.threads import ThreadPool
+
+_LOGGER = logging.getLogger("pelton.jobs")
+
+CONCURRENCY = 100
+THREADS = min(32, (os.cpu_count() or 1) + 4)
+PROCESSES = os.cpu_count() or 1
+
+
+class Worker:
+    """Runs jobs until it is stopped.
+
+    jobs: those with the same URL share one connection. queues: those it serves; none given means
+    all. concurrency: jobs that it holds at a time, for each broker; it never leases more than it
+    can begin to run or hand to its pools. threads, processes: how many `def` and `cpu=True` tasks
+    run at a time; processes start with the worker if there is a task for them. lease: seconds
+    after which the jobs of a killed worker run elsewhere; it is renewed while jobs run. grace:
+    seconds that `stop` waits for running jobs. unknown_task_delay: seconds before a job whose task
+    is not known here is offered again. app: a module that pool processes import, besides those
+    that the tasks are in. name: host, process id and a random part by default.
+
+    `async with Worker(jobs): ...` runs it beside other things on the loop, `await run()` until
+    `request_stop()`. Attempts are at least once: a worker killed in mid-job runs it again
+    elsewhere.
+    """
+
+    def __init__(
+        self,
+        *jobs: Jobs,
+        queues: Sequence[str] = (),
+        concurrency: int = CONCURRENCY,
+        threads: int = THREADS,
+        processes: int = PROCESSES,
+        lease: float = 15.0,
+        grace: float = 30.0,
+        unknown_task_delay: float = 30.0,
+        app: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        if not jobs:
+            raise ValueError("a worker needs a Jobs object to serve")
+        for label, number in (
+            ("concurrency", concurrency),
+            ("threads", threads),
+            ("processes", processes),
+            ("lease", lease),
+        ):
+            if number <= 0:
+                raise ValueError(f"{label}={number!r} is not above 0")
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{new_job_id()[-6:]}"
+        self.grace = grace
+        self._jobs = jobs
+        self._settings = LaneSettings(
+            name=self.name,
+            queues=tuple(queues),
+            concurrency=concurrency,
+            lease=lease,
+            unknown_task_delay=unknown_task_delay,
+        )
+        self._thread_count = threads
+        self._process_count = processes
+        self._app = app
+        self._lanes: list[Lane] = []
+        self._threads: ThreadPool | None = None
+        self._processes: ProcessPool | None = None
+        self._stop_asked = asyncio.Event()
+
+    @property
+    def running(self) -> int:
+        """Jobs that it has leased and not yet ended."""
+        return sum(lane.running for lane in self._lanes)
+
+    @property
+    def processed(self) -> int:
+        """Attempts that have ended here, in whatever way."""
+        return sum(lane.processed for lane in self._lanes)
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The ids of the pool's processes."""
+        return self._processes.pids if self._processes is not None else []
+
+    async def start(self) -> None:
+        """Opens the brokers and begins to run jobs; BrokerError, or TypeError for an annotation."""
+        by_url = _tasks_by_url(self._jobs)
+        tasks = [task for _, named in by_url.values() for task in named.values()]
+        for task in tasks:
+            _ = task.arguments, task.returned  # a wrong annotation shows here, not job by job
+        self._threads = ThreadPool(asyncio.get_running_loop(), self._thread_count)
+        if any(task.kind == "process" for task in tasks):
+            self._processes = ProcessPool(self._process_count, _origin(tasks, self._app))
+            self._processes.start()
+        try:
+            for jobs, named in by_url.values():
+                await jobs.start()
+                lane = Lane(jobs.broker, named, self._settings, self._threads, self._processes)
+                await lane.start()
+                self._lanes.append(lane)
+        except BaseException:
+            await self.stop(0.0)
+            raise
+        names = ", ".join(sorted(task.name for task in tasks)) or "none"
+        _LOGGER.info("worker %s serves %d tasks: %s", self.name, len(tasks), names)
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Leases no more, lets running jobs end for `grace` seconds, and returns the others.
+
+        Returned jobs run elsewhere, and this attempt does not count. It takes up to some 10
+        seconds more if tasks ignore their cancellation or the broker does not answer.
+        """
+        self._stop_asked.set()
+        seconds = self.grace if grace is None else grace
+        try:
+            await asyncio.gather(*(lane.stop(seconds) for lane in self._lanes))
+        finally:
+            self._lanes = []
+            if self._processes is not None:
+                await self._processes.close()
+            if self._threads is not None:
+                self._threads.close()
+
+    def request_stop(self) -> None:
+        """Makes `run` stop the worker and return; a second call ends the grace period."""
+        if self._stop_asked.is_set():
+            for lane in self._lanes:
+                lane.hurry()
+        self._stop_asked.set()
+
+    async def run(self, ready: Callable[[], None] | None = None) -> None:
+        """Starts, calls `ready`, serves until `request_stop` (or cancellation), and stops."""
+        await self.start()
+        if ready is not None:
+            ready()
+        asked = asyncio.ensure_future(self._stop_asked.wait())
+        try:
+            pumps = [lane.pump for lane in self._lanes]
+            await asyncio.wait([asked, *pumps], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+            await self.stop()
+
+    async def __aenter__(self) -> Worker:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+
+async def serve_worker(
+    *jobs: Jobs, ready: Callable[[], None] | None = None, **options: Any
+) -> None:
+    """Runs a `Worker` until SIGTERM or SIGINT; a second signal returns its jobs at once.
+
+    `ready` is called once it serves; `options` are the worker's. The brokers are closed at the
+    end.
+    """
+    worker = Worker(*jobs, **options)
+    with stop_signals(worker.request_stop):
+        try:
+            await worker.run(ready)
+        finally:
+            for each in jobs:
+                await each.stop()
+
+
+def _tasks_by_url(jobs: Sequence[Jobs]) -> dict[str, tuple[Jobs, dict[str, Task[..., Any]]]]:
+    found: dict[str, tuple[Jobs, dict[str, Task[..., Any]]]] = {}
+    for each in jobs:
+        _, named = found.setdefault(each.url, (each, {}))
+        for name, task in each.tasks.items():
+            if named.setdefault(name, task) is not task:
+                raise ValueError(f"two Jobs objects on {each.url} have a task {name!r} each")
+    return found
+
+
+def _origin(tasks: Sequence[Task[..., Any]], app: str | None) -> Origin:
+    modules = {task.fn.__module__ for task in tasks if task.kind == "process"}
+    main = getattr(sys.modules["__main__"], "__file__", None) if "__main__" in modules else None
+    modules -= {"__main__", MAIN_IN_CHILD}
+    first = [app.partition(":")[0]] if app else []
+    return Origin([*first, *sorted(modules)], main, list(sys.path))
