@@ -12,7 +12,7 @@ from pelton.cli.errors import CommandError
 
 __all__ = ["COMMANDS", "CommandError", "main"]
 
-COMMANDS = ("doctor", "routes")
+COMMANDS = ("worker", "scheduler", "inspect", "control", "doctor", "routes")
 """Modules with `add_parser(subparsers)` and `run(args) -> int`, in the order of `--help`."""
 
 
