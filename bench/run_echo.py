@@ -47,8 +47,8 @@ def main() -> int:
 def compile_programs(directory: Path) -> Path:
     """Compile the server and the load generator; the directory they are in."""
     for name in ("epoll_server", "load"):
-        command = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", directory / name]
-        subprocess.run([*command, SOURCES / f"{name}.c"], check=True)
+        command = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(directory / name)]
+        subprocess.run([*command, str(SOURCES / f"{name}.c")], check=True)
     return directory
 
 

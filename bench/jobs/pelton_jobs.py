@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 
 import pelton
 from bench.jobs.queue import batches, directory, timed_async
 from pelton.jobs import Jobs
 
 jobs = Jobs(f"sqlite:///{directory()}/pelton.db")
+
+ENDED = {"succeeded", "dead", "cancelled"}
 
 
 @jobs.task
@@ -28,7 +30,7 @@ class Queue:
             for number in range(count):
                 await noop.enqueue(number)
 
-        return pelton.run(started(one_at_a_time))
+        return pelton.run(opened(one_at_a_time))
 
     def enqueue_many(self, count: int) -> float | None:
         """`await task.enqueue_many(...)`."""
@@ -37,11 +39,17 @@ class Queue:
             for batch in batches(count):
                 await noop.enqueue_many([(number,) for number in batch])
 
-        return pelton.run(started(in_batches))
+        return pelton.run(opened(in_batches))
 
     def left(self) -> int:
         """From the broker's counts."""
-        return asyncio.run(unfinished())
+        records = jobs.broker.queues() or []
+        return sum(
+            count
+            for record in records
+            for state, count in record.counts.items()
+            if state not in ENDED
+        )
 
     def worker(self) -> list[str]:
         """`pelton worker`."""
@@ -49,19 +57,7 @@ class Queue:
         return [sys.executable, "-m", "pelton", "worker", app, "--log-level", "warning"]
 
 
-async def started(work):  # type: ignore[no-untyped-def]
-    """The seconds of some work, with the jobs open."""
+async def opened(work: Callable[[], Awaitable[object]]) -> float:
+    """The seconds of some work, with the broker open."""
     async with jobs:
         return await timed_async(work)
-
-
-async def unfinished() -> int:
-    """Jobs in a state that is not an end."""
-    async with jobs:
-        ended = {"succeeded", "dead", "cancelled"}
-        return sum(
-            count
-            for record in await jobs.queue_records()
-            for state, count in record.counts.items()
-            if state not in ended
-        )
