@@ -12,9 +12,9 @@ import jwt
 import photos
 import settings
 import tasks
-from pelton.jobs import JobRecord
 from pydantic import BaseModel, ValidationError
 
+from pelton.jobs import JobRecord
 from pelton.web import APIRouter, HTTPException, WebSocket, WebSocketDisconnect
 
 router = APIRouter()

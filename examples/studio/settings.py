@@ -1,7 +1,9 @@
 """Where the studio keeps its things, and its limits."""
 
+import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -29,11 +31,11 @@ for directory in (ORIGINALS, SIZES):
 def secret() -> str:
     """The key that signs tokens: made at the first start, readable by this user only."""
     path = VAR / "secret"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text()
-    key = secrets.token_urlsafe(32)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(key)
-    return key
+    if not path.exists():
+        descriptor, fresh = tempfile.mkstemp(dir=VAR)  # mode 600
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)  # of several processes that start at once, one wins
+        os.unlink(fresh)
+    return path.read_text()

@@ -8,8 +8,9 @@ from pathlib import Path
 import database
 import pictures
 import settings
-from pelton.jobs import Job, JobContext, Jobs, chain, group
 from pictures import Size
+
+from pelton.jobs import Job, JobContext, Jobs, chain, group
 
 logger = logging.getLogger("studio")
 jobs = Jobs(f"sqlite:///{settings.JOBS}")
