@@ -10,11 +10,13 @@ from typing import Any, Literal, Self, final
 
 from _typeshed import FileDescriptorLike
 from starlette.types import ASGIApp, Receive, Scope, Send
+from typing_extensions import disjoint_base
 
 __version__: str
 
 # --- loop ---------------------------------------------------------------------------------------
 
+@disjoint_base
 class BaseLoop:
     """The compiled half of `pelton.Loop`: what runs per callback and per packet."""
 
@@ -72,9 +74,20 @@ class BaseLoop:
 class Handle(asyncio.Handle):
     """What `call_soon` returns. (`isinstance` holds; it does not really inherit.)"""
 
+    def get_context(self) -> Context:
+        """The context that the callback runs in, on every version of Python."""
+
 @final
 class TimerHandle(asyncio.TimerHandle):
     """What `call_later` and `call_at` return. (As `Handle`.)"""
+
+    def get_context(self) -> Context:
+        """The context that the callback runs in, on every version of Python."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __lt__(self, other: asyncio.TimerHandle, /) -> bool: ...
+    def __le__(self, other: asyncio.TimerHandle, /) -> bool: ...
+    def __gt__(self, other: asyncio.TimerHandle, /) -> bool: ...
+    def __ge__(self, other: asyncio.TimerHandle, /) -> bool: ...
 
 # --- transports ---------------------------------------------------------------------------------
 
@@ -138,7 +151,7 @@ class RequestRun:
     def __await__(self) -> Iterator[Any]: ...
     def __iter__(self) -> Iterator[Any]: ...
     def __next__(self) -> Any: ...
-    def send(self, value: Any, /) -> Any: ...
+    def send(self, value: Any) -> Any: ...
     def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
     def close(self) -> None: ...
 
@@ -366,7 +379,7 @@ class Broker:
     def enqueue(
         self,
         jobs: Sequence[NewJob],
-        edges: Sequence[Edge] = (),
+        edges: Sequence[Edge] = ...,
         *,
         waiter: asyncio.Future[list[str]] | None = None,
     ) -> list[str] | None:
@@ -391,7 +404,7 @@ class Broker:
     ) -> list[JobRecord] | None:
         """Newest first."""
     def cancel(
-        self, id: str, reason: str = "", *, waiter: asyncio.Future[Any] | None = None
+        self, id: str, reason: str = ..., *, waiter: asyncio.Future[Any] | None = None
     ) -> bool | None:
         """Queued, scheduled and waiting jobs end at once, and so do those that wait for them;
         a running one gets `cancel_requested`. False: ended already, or unknown."""
@@ -451,7 +464,7 @@ class SchedulerSession:
     """Fires schedules while it is the leader among all schedulers of the broker."""
 
     def __new__(
-        cls, broker: Broker, *, name: str, schedules: Sequence[ScheduleSpec], owner: str = ""
+        cls, broker: Broker, *, name: str, schedules: Sequence[ScheduleSpec], owner: str = ...
     ) -> SchedulerSession:
         """Writes the schedules as those of `owner` (an application), whose others are removed.
 

@@ -194,11 +194,11 @@ impl StreamTransport {
         stream.write_now(py, &data, move |sent| (Chunk::Copied(copy), sent))
     }
 
-    /// Sends all of `chunks`, in one system call where it can.
-    fn writelines(&self, chunks: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = chunks.py();
+    /// Sends all chunks, in one system call where it can.
+    fn writelines(&self, list_of_data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = list_of_data.py();
         let mut list = Vec::new();
-        for chunk in chunks.try_iter()? {
+        for chunk in list_of_data.try_iter()? {
             let chunk = chunk?;
             list.push(match chunk.cast_exact::<PyBytes>() {
                 Ok(_) => Chunk::Bytes(share_bytes(&chunk)),
