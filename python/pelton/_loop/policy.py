@@ -33,5 +33,7 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
 
     Raises RuntimeError when a loop runs in this thread already. SIGINT cancels `main`.
     """
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("pelton.run() cannot be called from a running event loop: await instead")
     with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
         return runner.run(main)

@@ -70,8 +70,8 @@ impl BaseLoop {
         slf.get().core.object.set(slf.as_ptr());
     }
 
-    fn _close_core(&self) {
-        self.core.close();
+    fn _close_core(&self, py: Python<'_>) {
+        self.core.close(py);
     }
 
     fn _set_core_debug(&self, enabled: bool) {
@@ -162,8 +162,8 @@ impl BaseLoop {
         result
     }
 
-    fn __clear__(&self) {
-        self.core.close();
+    fn __clear__(&self, py: Python<'_>) {
+        self.core.close(py);
     }
 }
 
@@ -194,7 +194,8 @@ impl BaseLoop {
 impl Drop for BaseLoop {
     fn drop(&mut self) {
         self.core.object.set(null_mut());
-        self.core.close();
+        // SAFETY: Python objects die with the GIL held.
+        self.core.close(unsafe { Python::assume_attached() });
     }
 }
 

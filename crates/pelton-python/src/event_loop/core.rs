@@ -225,7 +225,7 @@ impl LoopCore {
     }
 
     /// Drops everything that is queued or watched; later calls are refused.
-    pub(super) fn close(&self) {
+    pub(super) fn close(&self, py: Python<'_>) {
         self.closed.set(true);
         let ready = std::mem::take(&mut *self.ready.borrow_mut());
         let timers = self.timers.borrow_mut().take_all();
@@ -245,7 +245,7 @@ impl LoopCore {
         }
         for source in sources.iter() {
             if let Source::Stream(stream) = source {
-                stream.abandon();
+                stream.abandon(py);
             }
         }
         // All borrows are over: what these drops call may come back here.

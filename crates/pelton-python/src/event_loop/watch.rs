@@ -58,7 +58,6 @@ impl LoopCore {
             let replaced = watch.side(side).replace(Some(handle));
             if let Some(replaced) = replaced {
                 replaced.cancel();
-                return Ok(());
             }
             return self.look_again(&watch);
         }

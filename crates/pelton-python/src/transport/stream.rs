@@ -2,6 +2,7 @@
 //! writing in `stream_write`.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
@@ -9,7 +10,7 @@ use std::rc::Rc;
 
 use pelton_reactor::{Interest, Readiness, WriteQueue, socket};
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyResourceWarning, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -156,14 +157,26 @@ impl Stream {
         self.key.get()
     }
 
-    /// The loop is closed: lets go of the protocol and the socket, with no call on either.
-    pub(crate) fn abandon(&self) {
+    /// The loop is closed: lets go of the protocol and closes the socket, with a warning for
+    /// whoever left a Python transport open.
+    pub(crate) fn abandon(&self, py: Python<'_>) {
         self.closing.set(true);
         self.lost.set(true);
         self.key.set(None);
         let sink = std::mem::replace(&mut *self.sink.borrow_mut(), Sink::Gone);
-        let owner = std::mem::replace(&mut *self.owner.borrow_mut(), Owner::Gone);
-        drop((sink, owner));
+        let warned = match &sink {
+            Sink::Python(sink) => {
+                let text = format!("unclosed transport {:?}", sink.transport.bind(py));
+                let category = py.get_type::<PyResourceWarning>();
+                CString::new(text).map_or(Ok(()), |text| PyErr::warn(py, &category, &text, 1))
+            }
+            _ => Ok(()),
+        };
+        for result in [warned, self.close_socket(py)] {
+            if let Err(error) = result {
+                error.write_unraisable(py, None);
+            }
+        }
     }
 
     /// The protocol, for a call on it: no borrow is left.
