@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import socket
 import statistics
 import subprocess
@@ -313,6 +314,14 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         break
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, 9)
+
+
+def program(name: str) -> str:
+    """The path of a system program; Debian keeps servers out of most users' way."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin")
+    if found is None:
+        raise Failed(f"{name} is not installed")
+    return found
 
 
 def free_port() -> int:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import harness
+
 LIMIT = "nginx static"
 
 NGINX = """
@@ -77,7 +79,15 @@ def nginx(prefix: Path) -> Callable[[int], list[str]]:
         configuration.write_text(NGINX.format(prefix=prefix, port=port))
         # Where it is root, nginx gives its worker another user, who must be let in.
         prefix.chmod(0o755)
-        return ["nginx", "-p", str(prefix), "-c", str(configuration), "-e", f"{prefix}/error.log"]
+        return [
+            harness.program("nginx"),
+            "-p",
+            str(prefix),
+            "-c",
+            str(configuration),
+            "-e",
+            f"{prefix}/error.log",
+        ]
 
     return command
 
