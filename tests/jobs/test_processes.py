@@ -41,6 +41,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @on_loop
 async def test_tasks_run_in_processes_with_typed_arguments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -70,6 +71,7 @@ async def test_failures_come_back_with_their_traceback(
             await (await program.exits.enqueue()).result(20)
 
 
+@pytest.mark.slow
 @on_loop
 async def test_a_killed_process_fails_its_attempt_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -90,6 +92,7 @@ async def test_a_killed_process_fails_its_attempt_only(
         assert await (await program.area.enqueue(program.Size(width=1))).result(20) == 2
 
 
+@pytest.mark.slow
 @on_loop
 async def test_a_timeout_kills_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     marker = tmp_path / "marker"
@@ -101,6 +104,7 @@ async def test_a_timeout_kills_the_process(tmp_path: Path, monkeypatch: pytest.M
         assert await (await program.area.enqueue(program.Size(width=1))).result(20) == 2
 
 
+@pytest.mark.slow
 @on_loop
 async def test_cancelling_kills_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -116,6 +120,7 @@ async def test_cancelling_kills_the_process(
         assert await (await program.area.enqueue(program.Size(width=1))).result(20) == 2
 
 
+@pytest.mark.slow
 @on_loop
 async def test_stop_kills_and_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     marker = tmp_path / "marker"
@@ -161,6 +166,7 @@ async def test_a_program_that_does_not_import_fails_its_jobs_with_the_reason(
             await job.result(40)
 
 
+@pytest.mark.slow
 @on_loop
 async def test_a_local_function_is_unknown_in_the_process(tmp_path: Path) -> None:
     jobs = Jobs(f"sqlite:///{tmp_path / 'jobs.db'}")
@@ -173,6 +179,7 @@ async def test_a_local_function_is_unknown_in_the_process(tmp_path: Path) -> Non
             await (await local.enqueue()).result(40)
 
 
+@pytest.mark.slow
 @on_loop
 async def test_processes_end_with_their_worker(tmp_path: Path) -> None:
     """A worker that is killed leaves no process behind, not even one that is busy."""

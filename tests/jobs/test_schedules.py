@@ -44,6 +44,7 @@ async def test_cron_with_seconds(jobs: Jobs) -> None:
         await until(ran.is_set, "a second passed")
 
 
+@pytest.mark.slow
 @on_loop
 async def test_a_standby_takes_over(jobs: Jobs) -> None:
     seen: list[int] = []

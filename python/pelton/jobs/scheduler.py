@@ -19,6 +19,7 @@ _LOGGER = logging.getLogger("pelton.jobs")
 
 _SLEEP_SECONDS_MIN = 0.001
 _SLEEP_SECONDS_MAX = 30.0
+_STANDBY_SECONDS = 1.0  # how soon another scheduler takes a lead that was given up
 _RETRY_SECONDS_MAX = 5.0
 
 
@@ -127,7 +128,8 @@ class Scheduler:
                 _LOGGER.info("scheduler %s %s", self.name, "leads" if leads else "stands by")
             for schedule, job in fired:
                 _LOGGER.info("schedule %s fired job %s", schedule, job)
-            await self._sleep(min(max(seconds, _SLEEP_SECONDS_MIN), _SLEEP_SECONDS_MAX))
+            most = _SLEEP_SECONDS_MAX if leads else _STANDBY_SECONDS
+            await self._sleep(min(max(seconds, _SLEEP_SECONDS_MIN), most))
 
     async def _sleep(self, seconds: float) -> None:
         try:
