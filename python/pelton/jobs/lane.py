@@ -278,7 +278,7 @@ class Lane:
             assert self._processes is not None  # it made the handle
             self._processes.drop(attempt.handle)
         elif attempt.handle is not None:
-            attempt.handle.drop()
+            self._threads.drop(attempt.handle)
         self._ended_by_verdict(attempt)
 
     def _ended_by_verdict(self, attempt: Attempt) -> None:
