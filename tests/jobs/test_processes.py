@@ -14,7 +14,6 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from pelton.jobs import JobCancelled, JobFailed, Jobs, Worker
-from pelton.jobs.processes import Origin, ProcessPool
 from tests.jobs import program
 from tests.jobs.support import on_loop, until
 
@@ -180,18 +179,23 @@ async def test_a_local_function_is_unknown_in_the_process(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("busy", [False, True])
 @on_loop
-async def test_processes_end_with_their_worker(tmp_path: Path) -> None:
-    """A worker that is killed leaves no process behind, not even one that is busy."""
-    pool = ProcessPool(1, Origin([], None, list(sys.path)))
+async def test_processes_end_with_their_worker(tmp_path: Path, busy: bool) -> None:
+    """A worker that is killed leaves no process behind, nor does one that did not listen."""
+    (tmp_path / "imported.py").write_text(
+        f"import os, pathlib\npathlib.Path({str(tmp_path)!r}, f'{{os.getpid()}}.pid').touch()\n"
+    )
     code = (
         "import asyncio, sys, time\n"
-        "from pelton.jobs.processes import *\n"
+        "from pelton.jobs.processes import Origin, ProcessPool\n"
         "async def main():\n"
-        "    pool = ProcessPool(2, Origin([], None, list(sys.path)))\n"
+        f"    path = [{str(tmp_path)!r}, *sys.path]\n"
+        "    pool = ProcessPool(2, Origin(['imported'], None, path))\n"
         "    pool.start()\n"
         "    print(*pool.pids, flush=True)\n"
-        "    await asyncio.sleep(60)\n"
+        "    await asyncio.sleep(0.2)\n"
+        f"    {'time.sleep(60)' if busy else 'await asyncio.sleep(60)'}\n"
         "asyncio.run(main())\n"
     )
     parent = await asyncio.create_subprocess_exec(
@@ -200,7 +204,7 @@ async def test_processes_end_with_their_worker(tmp_path: Path) -> None:
     assert parent.stdout is not None
     pids = [int(word) for word in (await parent.stdout.readline()).split()]
     assert len(pids) == 2
+    await until(lambda: len(list(tmp_path.glob("*.pid"))) == 2, "both have imported the program")
     parent.kill()
     await parent.wait()
     await until(lambda: not any(map(alive, pids)), "the processes are gone")
-    await pool.close()

@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         # Returning what did not end in time takes a moment, too.
         grace=args.stop_timeout * 0.9,
         app=found.spec,
+        log_level=args.log_level,
         ready=lambda: supervised.ready({"serves": [each.url for each in jobs]}),
         **{name: value for name, value in settings.items() if value is not None},
     )

@@ -42,7 +42,11 @@ def main(fd: int) -> None:
     channel.send(("ready",))
     while True:
         _, order = channel.orders.get()
-        channel.send(("done", _run(channel, *order)))
+        ended = _run(channel, *order)
+        # This process does not end in a way that would write what is left in them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        channel.send(("done", ended))
 
 
 class _Channel:
@@ -61,17 +65,22 @@ class _Channel:
 
     def listen(self) -> None:
         stream = self._socket.makefile("rb")
-        while True:
-            head = stream.read(_LENGTH.size)
-            if len(head) < _LENGTH.size:
-                os._exit(0)  # the worker is gone
-            (length,) = _LENGTH.unpack(head)
-            self.orders.put(pickle.loads(stream.read(length)))
+        try:
+            while head := stream.read(_LENGTH.size):
+                (length,) = _LENGTH.unpack(head)
+                self.orders.put(pickle.loads(stream.read(length)))
+        finally:
+            # The worker is gone. A connection that it left unread words in is reset, not ended;
+            # whatever it was, this process has nothing more to do.
+            os._exit(0)
 
 
-def _import(modules: list[str], main: str | None, path: list[str]) -> None:
+def _import(modules: list[str], main: str | None, path: list[str], log_level: str | None) -> None:
+    from pelton.cli import log
     from pelton.jobs.program import MAIN_IN_CHILD
 
+    if log_level is not None:
+        log.configure("pool", log_level)
     sys.path[:] = path
     if main is not None:
         module = type(sys)(MAIN_IN_CHILD)

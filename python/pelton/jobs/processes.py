@@ -30,6 +30,7 @@ class Origin(NamedTuple):
     modules: Sequence[str]
     main: str | None  # the script that the worker was started with, if tasks are in it
     path: Sequence[str]  # sys.path
+    log_level: str | None = None  # of their root logger; None: left as Python makes it
 
 
 class Order(NamedTuple):

@@ -37,7 +37,8 @@ class Worker:
     after which the jobs of a killed worker run elsewhere; it is renewed while jobs run. grace:
     seconds that `stop` waits for running jobs. unknown_task_delay: seconds before a job whose task
     is not known here is offered again. app: a module that pool processes import, besides those
-    that the tasks are in. name: host, process id and a random part by default.
+    that the tasks are in. log_level: of the pool processes' log on stderr; none without it.
+    name: host, process id and a random part by default.
 
     `async with Worker(jobs): ...` runs it beside other things on the loop, `await run()` until
     `request_stop()`. Attempts are at least once: a worker killed in mid-job runs it again
@@ -55,6 +56,7 @@ class Worker:
         grace: float = 30.0,
         unknown_task_delay: float = 30.0,
         app: str | None = None,
+        log_level: str | None = None,
         name: str | None = None,
     ) -> None:
         if not jobs:
@@ -80,6 +82,7 @@ class Worker:
         self._thread_count = threads
         self._process_count = processes
         self._app = app
+        self._log_level = log_level
         self._lanes: list[Lane] = []
         self._threads: ThreadPool | None = None
         self._processes: ProcessPool | None = None
@@ -108,7 +111,9 @@ class Worker:
             _ = task.arguments, task.returned  # a wrong annotation shows here, not job by job
         self._threads = ThreadPool(asyncio.get_running_loop(), self._thread_count)
         if any(task.kind == "process" for task in tasks):
-            self._processes = ProcessPool(self._process_count, _origin(tasks, self._app))
+            self._processes = ProcessPool(
+                self._process_count, _origin(tasks, self._app, self._log_level)
+            )
             self._processes.start()
         try:
             for jobs, named in by_url.values():
@@ -199,9 +204,9 @@ def _tasks_by_url(jobs: Sequence[Jobs]) -> dict[str, tuple[Jobs, dict[str, Task[
     return found
 
 
-def _origin(tasks: Sequence[Task[..., Any]], app: str | None) -> Origin:
+def _origin(tasks: Sequence[Task[..., Any]], app: str | None, log_level: str | None) -> Origin:
     modules = {task.fn.__module__ for task in tasks if task.kind == "process"}
     main = getattr(sys.modules["__main__"], "__file__", None) if "__main__" in modules else None
     modules -= {"__main__", MAIN_IN_CHILD}
     first = [app.partition(":")[0]] if app else []
-    return Origin([*first, *sorted(modules)], main, list(sys.path))
+    return Origin([*first, *sorted(modules)], main, list(sys.path), log_level)
