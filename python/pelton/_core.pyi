@@ -163,6 +163,40 @@ class TrackedSend:
     @property
     def started(self) -> bool: ...
 
+@final
+class DirectApp:
+    """Requests handed to an app's plans as the native server hands them, in memory: for tests
+    and measurements."""
+
+    @staticmethod
+    def find(app: Any) -> DirectApp | None:
+        """The plans of `app`; None where the server would run it as an ASGI app."""
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: bytes,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        asgi: Callable[[], tuple[Any, Any, Any]],
+    ) -> tuple[RequestRun, DirectAnswer] | None:
+        """The coroutine of a request and where its answer will be; None where the server would
+        take the ASGI way. `asgi` makes `(scope, receive, send)` if they are needed."""
+
+@final
+class DirectAnswer:
+    """What became of a request handed to `DirectApp`."""
+
+    @property
+    def status(self) -> int | None: ...  # None while there is no answer
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]: ...  # without those of the transport
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def error(self) -> BaseException | None: ...  # that no handler of the app took
+
 def use_plans(enabled: bool) -> bool:
     """Turns compiled plans on or off for the whole process; returns what it was."""
 

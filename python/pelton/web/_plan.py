@@ -138,21 +138,23 @@ def _respond_spec(route: APIRoute) -> RespondSpec:
         adapter = field.type_adapter
         serializer = adapter.serializer
         is_compiled = type(serializer) is SchemaSerializer
+        # Pydantic's own defaults are not named: they cost a little in every call.
         options = {
-            "include": route.response_model_include,
-            "exclude": route.response_model_exclude,
-            "by_alias": route.response_model_by_alias,
-            "exclude_unset": route.response_model_exclude_unset,
-            "exclude_defaults": route.response_model_exclude_defaults,
-            "exclude_none": route.response_model_exclude_none,
+            "include": (route.response_model_include, None),
+            "exclude": (route.response_model_exclude, None),
+            "by_alias": (route.response_model_by_alias, None),
+            "exclude_unset": (route.response_model_exclude_unset, False),
+            "exclude_defaults": (route.response_model_exclude_defaults, False),
+            "exclude_none": (route.response_model_exclude_none, False),
         }
-        usual = {"by_alias": True}
         return RespondSpec(
             way="model",
             status_code=status,
             validate=validator_of(field),
             to_json=serializer.to_json if is_compiled else adapter.dump_json,
-            options=usual | {name: value for name, value in options.items() if value},
+            options={
+                name: value for name, (value, default) in options.items() if value != default
+            },
         )
     if is_default and actual is JSONResponse:
         return RespondSpec(way="json", status_code=status)

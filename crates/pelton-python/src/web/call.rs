@@ -69,13 +69,13 @@ pub(crate) fn awaited<'py>(value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
     }
 }
 
-/// Resumes `running` (see [`awaited`]) with `None`.
-pub(crate) fn resume<'py>(running: &Bound<'py, PyAny>) -> Stepped<'py> {
-    let none = running.py().None().into_bound(running.py());
+/// Resumes `running` (see [`awaited`]) with `value`: `None` but for loops that answer what a
+/// coroutine yields, as Trio does.
+pub(crate) fn resume<'py>(running: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Stepped<'py> {
     // SAFETY: `send` hands the object to `PyIter_Send`, which takes any object: one that is no
     // iterator fails there with an exception.
     let iterator = unsafe { running.cast_unchecked::<PyIterator>() };
-    match iterator.send(&none) {
+    match iterator.send(value) {
         Ok(PySendResult::Next(value)) => Stepped::Waits(value),
         Ok(PySendResult::Return(value)) => Stepped::Ended(Ok(value)),
         Err(error) => Stepped::Ended(Err(error)),

@@ -11,6 +11,7 @@ mod answer;
 mod app;
 mod call;
 mod channel;
+mod direct;
 mod extract;
 mod field;
 mod fill;
@@ -32,5 +33,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<route_app::RouteApp>()?;
     module.add_class::<run::RequestRun>()?;
     module.add_class::<send::TrackedSend>()?;
+    module.add_class::<direct::DirectApp>()?;
+    module.add_class::<direct::DirectAnswer>()?;
     module.add_function(wrap_pyfunction!(route_app::use_plans, module)?)
 }

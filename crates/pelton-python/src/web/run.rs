@@ -39,8 +39,8 @@ enum State {
 }
 
 /// What a coroutine is resumed with.
-enum Input {
-    Nothing,
+enum Input<'a, 'py> {
+    Value(&'a Bound<'py, PyAny>),
     Error(PyErr),
 }
 
@@ -52,7 +52,12 @@ impl RequestRun {
     }
 
     /// Takes a step. `None`: the request is over.
-    fn step<'py>(&self, py: Python<'py>, input: Input) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn step<'py>(
+        &self,
+        py: Python<'py>,
+        input: Input<'_, 'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let none = py.None().into_bound(py);
         let state = match self.state.try_borrow_mut() {
             Ok(mut state) => std::mem::replace(&mut *state, State::Running),
             Err(_) => State::Running,
@@ -69,14 +74,14 @@ impl RequestRun {
                 self.state.replace(State::Finished);
                 return Err(error);
             }
-            (State::Unstarted(mut progress), Input::Nothing) => {
+            (State::Unstarted(mut progress), Input::Value(_)) => {
                 let next = progress.begin(py);
                 (progress, next)
             }
             (State::Waiting { mut progress, inner, awaiting }, input) => {
                 let inner = inner.into_bound(py);
                 let stepped = match input {
-                    Input::Nothing => call::resume(&inner),
+                    Input::Value(value) => call::resume(&inner, value),
                     Input::Error(error) => call::throw(&inner, error),
                 };
                 match stepped {
@@ -100,7 +105,7 @@ impl RequestRun {
                 Next::Await(inner, awaiting) => (inner, awaiting),
             };
             let stepped = match call::awaited(inner) {
-                Ok(inner) => match call::resume(&inner) {
+                Ok(inner) => match call::resume(&inner, &none) {
                     Stepped::Waits(on) => {
                         let inner = inner.unbind();
                         self.state.replace(State::Waiting { progress, inner, awaiting });
@@ -131,17 +136,17 @@ impl RequestRun {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.step(py, Input::Nothing)
+        self.step(py, Input::Value(&py.None().into_bound(py)))
     }
 
-    /// Takes a step, as a generator's `send`; the value is not used.
+    /// Takes a step, as a generator's `send`.
     fn send<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if !value.is_none() && matches!(&*self.state.borrow(), State::Unstarted(_)) {
             return Err(PyTypeError::new_err(
                 "can't send non-None value to a just-started coroutine",
             ));
         }
-        self.step(py, Input::Nothing)?.ok_or_else(|| PyStopIteration::new_err(()))
+        self.step(py, Input::Value(value))?.ok_or_else(|| PyStopIteration::new_err(()))
     }
 
     /// Throws an exception in where the request waits.
