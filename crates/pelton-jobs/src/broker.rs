@@ -114,8 +114,9 @@ pub trait Broker: Send {
     fn cancel(&mut self, id: JobId, reason: &str, now: Time) -> Result<bool, BrokerError>;
     /// Runs a dead or cancelled job again, from the start. `false`: in another state, or unknown.
     fn retry(&mut self, id: JobId, now: Time) -> Result<bool, BrokerError>;
-    /// Removes an ended job. `false`: not ended, or unknown.
-    fn delete(&mut self, id: JobId) -> Result<bool, BrokerError>;
+    /// Removes an ended job; jobs that still wait for it are cancelled. `false`: not ended, or
+    /// unknown.
+    fn delete(&mut self, id: JobId, now: Time) -> Result<bool, BrokerError>;
     /// Stops or allows leasing from a queue.
     fn set_paused(&mut self, queue: &str, paused: bool) -> Result<(), BrokerError>;
 

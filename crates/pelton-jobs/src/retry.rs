@@ -41,9 +41,9 @@ impl RetryPolicy {
     #[must_use]
     pub fn delay(&self, failures: u32, random: f64) -> f64 {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
-        let bound = (self.base_delay * self.factor.powi(exponent)).min(self.max_delay);
+        let grown = self.base_delay * self.factor.powi(exponent);
         // 0 * inf is not a number; a policy without a base has no delay.
-        let bound = if bound.is_nan() { 0.0 } else { bound };
+        let bound = if grown.is_nan() { 0.0 } else { grown.min(self.max_delay) };
         if self.jitter { bound * random } else { bound }
     }
 

@@ -249,3 +249,125 @@ impl State {
         usize::try_from(number).ok().and_then(|index| Self::ALL.get(index)).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time(1_000_000);
+
+    /// Every event there is; a new one does not compile until it is here.
+    fn events() -> Vec<Event> {
+        let all = vec![
+            Event::ParentsDone { due: NOW },
+            Event::ParentsDone { due: NOW.after(1.0) },
+            Event::ParentEnded,
+            Event::Due,
+            Event::Leased,
+            Event::Succeeded,
+            Event::FailedAgain { at: NOW },
+            Event::FailedForGood,
+            Event::Released,
+            Event::Lost,
+            Event::LostForGood,
+            Event::CancelAsked,
+            Event::CancelDone,
+            Event::Expired,
+            Event::Retried { waits: false },
+            Event::Retried { waits: true },
+        ];
+        for event in &all {
+            match event {
+                Event::ParentsDone { .. }
+                | Event::ParentEnded
+                | Event::Due
+                | Event::Leased
+                | Event::Succeeded
+                | Event::FailedAgain { .. }
+                | Event::FailedForGood
+                | Event::Released
+                | Event::Lost
+                | Event::LostForGood
+                | Event::CancelAsked
+                | Event::CancelDone
+                | Event::Expired
+                | Event::Retried { .. } => {}
+            }
+        }
+        all
+    }
+
+    /// All 7 x 16 pairs, a row of letters for each state: the state that follows, or a dot where
+    /// the event cannot happen. Columns are in the order of `events`.
+    #[test]
+    fn every_pair_of_state_and_event() {
+        let letter = |state: Option<Transition>| match state.map(|next| next.state) {
+            None => '.',
+            Some(Waiting) => 'w',
+            Some(Scheduled) => 's',
+            Some(Queued) => 'q',
+            Some(Running) => 'r',
+            Some(Succeeded) => 'S',
+            Some(Dead) => 'D',
+            Some(Cancelled) => 'C',
+        };
+        let expected = [
+            (Waiting, "qsC........C.C.."),
+            (Scheduled, "...q.......C.C.."),
+            (Queued, "....r......C.C.."),
+            (Running, ".....SsDqqDrC..."),
+            (Succeeded, "................"),
+            (Dead, "..............qw"),
+            (Cancelled, "..............qw"),
+        ];
+        for (state, row) in expected {
+            let found: String =
+                events().into_iter().map(|event| letter(step(state, event, NOW))).collect();
+            assert_eq!(found, row, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn effects_fit_their_transitions() {
+        for state in State::ALL {
+            for next in events().into_iter().filter_map(|event| step(state, event, NOW)) {
+                let has = |effect| next.effects.contains(&effect);
+                assert_eq!(has(BeginAttempt), state != Running && next.state == Running);
+                assert_eq!(has(EndLease), state == Running && next.state != Running);
+                assert_eq!(has(Finish), next.state.is_end());
+                assert_eq!(has(ReleaseChildren), next.state == Succeeded);
+                assert_eq!(has(EndChildren), matches!(next.state, Dead | Cancelled));
+                assert_eq!(has(StartOver), state.is_end());
+                assert_eq!(has(TellWorker), state == next.state);
+                assert!(!(has(CountFailure) && has(CountLoss)));
+            }
+        }
+    }
+
+    #[test]
+    fn no_row_is_there_twice() {
+        for (at, row) in TABLE.iter().enumerate() {
+            assert!(!TABLE[..at].iter().any(|other| (other.0, other.1) == (row.0, row.1)));
+        }
+    }
+
+    #[test]
+    fn first_states() {
+        let later = NOW.after(1.0);
+        assert_eq!(first(1, later, NOW), Waiting);
+        assert_eq!(first(1, NOW, NOW), Waiting);
+        assert_eq!(first(0, later, NOW), Scheduled);
+        assert_eq!(first(0, NOW, NOW), Queued);
+    }
+
+    #[test]
+    fn names_and_numbers_come_back() {
+        for (number, state) in State::ALL.into_iter().enumerate() {
+            assert_eq!(state as usize, number);
+            assert_eq!(State::from_number(number as i64), Some(state));
+            assert_eq!(State::from_name(state.name()), Some(state));
+        }
+        assert_eq!((State::from_number(7), State::from_number(-1)), (None, None));
+        assert_eq!(State::from_name("done"), None);
+    }
+}

@@ -1,2 +1,12 @@
 //! Development only: a clock that tests move, and the suite that every broker passes.
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a check fails by panicking, as a test does")]
+
+pub mod broker_conformance;
+pub mod clock;
+pub mod random;
+pub mod temporary;
+
+pub use clock::ManualClock;
+pub use random::Random;
+pub use temporary::TemporaryDirectory;

@@ -15,13 +15,16 @@ use crate::time::Time;
 
 /// What the reading thread is told.
 pub(super) enum ReadMessage {
-    Question(Box<dyn FnOnce(&mut dyn Reader, Time) + Send>),
+    Question(Question),
     Watch(WatchCall),
     /// These jobs have new versions.
     Changed(Vec<JobId>),
     /// Some jobs may have.
     ChangedByOthers,
 }
+
+/// A question that answers itself.
+pub(super) type Question = Box<dyn FnOnce(&mut dyn Reader, Time) + Send>;
 
 /// Somebody who waits for a job to change.
 pub(super) struct WatchCall {

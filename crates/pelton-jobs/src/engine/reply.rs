@@ -6,8 +6,10 @@ use crate::error::BrokerError;
 
 /// Called once, with the answer. One that is dropped uncalled answers that the broker is gone.
 pub struct Reply<T> {
-    answer: Option<Box<dyn FnOnce(Result<T, BrokerError>) + Send>>,
+    answer: Option<Callback<T>>,
 }
+
+type Callback<T> = Box<dyn FnOnce(Result<T, BrokerError>) + Send>;
 
 impl<T> Reply<T> {
     /// Calls `answer`, from a thread of the engine, which it must not block.

@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn ticks_are_multiples() {
         let every = Interval::new(30.0).unwrap();
-        let secs = |seconds| Time(seconds * 1_000_000);
+        let secs = |seconds: i64| Time(seconds * 1_000_000);
         assert_eq!(every.next_after(secs(59)), secs(60));
         assert_eq!(every.next_after(secs(60)), secs(90));
         assert_eq!(every.newest(secs(60)), secs(60));

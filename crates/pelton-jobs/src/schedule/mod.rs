@@ -29,7 +29,7 @@ pub struct ScheduleSpec {
 #[derive(Clone, Debug)]
 pub enum Rule {
     /// By calendar.
-    Cron(Cron),
+    Cron(Box<Cron>),
     /// By stopwatch.
     Every(Interval),
 }

@@ -184,7 +184,7 @@ impl Broker {
     ) -> PyResult<Option<Py<PyAny>>> {
         let id = convert::known_id(id);
         answer(py, &self.courier, waiter, Route::new(flag), |reply| match id {
-            Some(id) => self.engine.write(move |broker, _| broker.delete(id), reply),
+            Some(id) => self.engine.write(move |broker, now| broker.delete(id, now), reply),
             None => reply.send(Ok(false)),
         })
     }

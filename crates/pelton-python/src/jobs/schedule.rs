@@ -33,7 +33,7 @@ impl ScheduleSpec {
         grace: f64,
     ) -> PyResult<Self> {
         let rule = match (cron, every) {
-            (Some(text), None) => Cron::new(text, tz).map(Rule::Cron),
+            (Some(text), None) => Cron::new(text, tz).map(|cron| Rule::Cron(Box::new(cron))),
             (None, Some(seconds)) => Interval::new(seconds).map(Rule::Every),
             _ => {
                 return Err(PyValueError::new_err(format!(

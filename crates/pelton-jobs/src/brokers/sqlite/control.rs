@@ -126,21 +126,32 @@ impl SqliteBroker {
         Ok(())
     }
 
-    pub(super) fn delete_job(&mut self, id: JobId) -> Result<bool, Fault> {
+    pub(super) fn delete_job(&mut self, id: JobId, now: Time) -> Result<bool, Fault> {
         let Some(job) = self.find(id)?.filter(|job| job.state.is_end()) else {
             return Ok(false);
         };
-        self.remove_row(job.row, job.queue, job.state)?;
+        self.remove_row(id, job.row, job.queue, job.state, now)?;
         self.group.commit.changed.push(id);
         Ok(true)
     }
 
     /// Removes an ended job's row, and the edges that only it needed. Results that it gave to its
-    /// children stay with them.
-    pub(super) fn remove_row(&mut self, row: i64, queue: i64, state: State) -> Result<(), Fault> {
+    /// children stay with them; those that still wait for it would wait for ever.
+    pub(super) fn remove_row(
+        &mut self,
+        id: JobId,
+        row: i64,
+        queue: i64,
+        state: State,
+        now: Time,
+    ) -> Result<(), Fault> {
+        if state != State::Succeeded {
+            self.end_children(id, row, state, now)?;
+            self.cached("DELETE FROM pelton_edges WHERE parent = ? AND done = 0")?
+                .execute([row])?;
+        }
         self.cached("DELETE FROM pelton_jobs WHERE row = ?")?.execute([row])?;
         self.cached("DELETE FROM pelton_edges WHERE child = ?")?.execute([row])?;
-        self.cached("DELETE FROM pelton_edges WHERE parent = ? AND done = 0")?.execute([row])?;
         self.moved(queue, Some(state), None);
         Ok(())
     }

@@ -233,8 +233,8 @@ impl Broker for SqliteBroker {
         self.atomic(|broker| broker.retry_job(id, now))
     }
 
-    fn delete(&mut self, id: JobId) -> Result<bool, BrokerError> {
-        self.atomic(|broker| broker.delete_job(id))
+    fn delete(&mut self, id: JobId, now: Time) -> Result<bool, BrokerError> {
+        self.atomic(|broker| broker.delete_job(id, now))
     }
 
     fn set_paused(&mut self, queue: &str, paused: bool) -> Result<(), BrokerError> {

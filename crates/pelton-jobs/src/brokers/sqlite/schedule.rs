@@ -180,7 +180,7 @@ impl SqliteBroker {
     /// operation, so that a tick has its job exactly when it is past.
     fn fire(&mut self, due: &Due, now: Time) -> Result<Option<JobId>, Fault> {
         let rule = match (&due.cron, due.every) {
-            (Some(text), _) => Rule::Cron(Cron::new(text, &due.tz)?),
+            (Some(text), _) => Rule::Cron(Box::new(Cron::new(text, &due.tz)?)),
             (None, Some(seconds)) => Rule::Every(Interval::new(seconds)?),
             (None, None) => {
                 return Err(Fault::Ours(BrokerError::Store(format!(

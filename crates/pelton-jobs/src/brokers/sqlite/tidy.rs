@@ -1,7 +1,7 @@
 //! Housekeeping, in writes small enough that nobody waits for them.
 
 use super::fault::Fault;
-use super::{SqliteBroker, state_at};
+use super::{SqliteBroker, id_at, state_at};
 use crate::time::Time;
 
 /// Records removed in one write.
@@ -20,13 +20,15 @@ impl SqliteBroker {
     fn purge(&mut self, now: Time) -> Result<bool, Fault> {
         let old: Vec<_> = self
             .cached(
-                "SELECT row, queue, state FROM pelton_jobs WHERE purge_at IS NOT NULL AND \
+                "SELECT id, row, queue, state FROM pelton_jobs WHERE purge_at IS NOT NULL AND \
                  purge_at <= ? ORDER BY purge_at LIMIT ?",
             )?
-            .query_map((now.0, PURGE_MAX), |row| Ok((row.get(0)?, row.get(1)?, state_at(row, 2)?)))?
+            .query_map((now.0, PURGE_MAX), |row| {
+                Ok((id_at(row, 0)?, row.get(1)?, row.get(2)?, state_at(row, 3)?))
+            })?
             .collect::<Result<_, _>>()?;
-        for (row, queue, state) in &old {
-            self.remove_row(*row, *queue, *state)?;
+        for (id, row, queue, state) in &old {
+            self.remove_row(*id, *row, *queue, *state, now)?;
         }
         Ok(old.len() == PURGE_MAX as usize)
     }

@@ -1,0 +1,528 @@
+//! Random walks, beside a model that is too simple to be wrong.
+//!
+//! The model knows the rules in its own words, without the table of `pelton_jobs::state`. Crashes
+//! are steps like others: of a broker in the middle of a group, of a worker with its jobs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pelton_jobs::broker::{Broker, Reader, WorkerRow, WorkerSpec};
+use pelton_jobs::id::JobId;
+use pelton_jobs::job::{Edge, End, LeasedJob, NewJob, Outcome};
+use pelton_jobs::record::ListFilter;
+use pelton_jobs::state::State;
+use pelton_jobs::time::Time;
+
+use super::{Store, job, seed, worker_spec, write};
+use crate::random::Random;
+
+const STEPS: usize = 1500;
+
+/// Workers that may be alive; those after them in the list are dead, and hold jobs for a while.
+const LIVE: usize = 3;
+
+/// Walks `STEPS` random steps, and compares everything after each.
+pub fn random_walks_agree_with_the_model(store: &dyn Store) {
+    let seed = seed();
+    println!("PELTON_TEST_SEED={seed}");
+    let mut walk = Walk::new(store, Random::new(seed));
+    for _ in 0..STEPS {
+        walk.step();
+        walk.compare();
+    }
+    walk.run_to_the_end();
+}
+
+/// A job, as the model has it.
+struct Job {
+    state: State,
+    attempt: u32,
+    failures: u32,
+    losses: u32,
+    max_retries: u32,
+    due: Time,
+    key: Option<String>,
+    priority: i8,
+    cancel: bool,
+    holder: Option<usize>,
+    token: i64,
+    /// Whom it waits for, and whether that one has succeeded; `None`: its record is gone.
+    parents: Vec<(Option<JobId>, bool)>,
+}
+
+/// A worker: alive for the broker until `lease_until`, unless it gives a sign of life.
+struct Worker {
+    row: WorkerRow,
+    spec: WorkerSpec,
+    lease_until: Time,
+    listed: bool,
+    held: Vec<LeasedJob>,
+}
+
+struct Walk<'a> {
+    store: &'a dyn Store,
+    broker: Box<dyn Broker>,
+    reader: Box<dyn Reader>,
+    random: Random,
+    now: Time,
+    jobs: BTreeMap<JobId, Job>,
+    workers: Vec<Worker>,
+    /// Leases that ended in whatever way: outcomes under them must not count.
+    stale: Vec<LeasedJob>,
+    versions: BTreeMap<JobId, (i64, State)>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(store: &'a dyn Store, random: Random) -> Self {
+        let broker = store.open();
+        let reader = broker.reader().unwrap();
+        let now = Time::from_secs(1_700_000_000.0);
+        let mut walk = Self {
+            store,
+            broker,
+            reader,
+            random,
+            now,
+            jobs: BTreeMap::new(),
+            workers: Vec::new(),
+            stale: Vec::new(),
+            versions: BTreeMap::new(),
+        };
+        for name in ["one", "two", "three"] {
+            let spec = worker_spec(name, &[]);
+            let row = write(walk.broker.as_mut(), |b| b.add_worker(&spec, now)).unwrap();
+            let lease_until = now.after(10.0);
+            walk.workers.push(Worker { row, spec, lease_until, listed: true, held: Vec::new() });
+        }
+        walk
+    }
+
+    fn step(&mut self) {
+        match self.random.below(100) {
+            0..22 => self.enqueue(),
+            22..45 => self.lease(),
+            45..70 => self.finish(),
+            70..76 => self.cancel(),
+            76..80 => self.retry(),
+            80..83 => self.delete(),
+            83..86 => self.finish_stale(),
+            86..95 => self.pass_time(),
+            95..97 => self.crash_worker(),
+            97..99 => self.crash_broker(),
+            _ => self.tidy(),
+        }
+    }
+
+    fn new_job(&mut self) -> NewJob {
+        let mut new = job();
+        new.priority = self.random.below(3) as i8 - 1;
+        new.queue = ["a", "b"][self.random.below(2)].into();
+        new.retry.max_retries = self.random.below(3) as u32;
+        if self.random.percent(20) {
+            new.run_at = Some(self.now.after(self.random.below(15) as f64));
+        }
+        new
+    }
+
+    fn enqueue(&mut self) {
+        let mut new: Vec<NewJob> = (0..=self.random.below(4)).map(|_| self.new_job()).collect();
+        let mut edges = Vec::new();
+        if self.random.percent(50) {
+            for child in 1..new.len() {
+                for parent in 0..child {
+                    if self.random.percent(40) {
+                        let position = parent as u32;
+                        edges.push(Edge { parent: new[parent].id, child: new[child].id, position });
+                    }
+                }
+            }
+        } else if self.random.percent(30) {
+            new[0].key = Some(format!("k{}", self.random.below(3)));
+        }
+        let batch: Vec<_> = new.iter().cloned().map(Arc::new).collect();
+        let now = self.now;
+        let ids =
+            write(self.broker.as_mut(), |broker| broker.enqueue(&batch, &edges, now)).unwrap();
+        for (new, id) in new.into_iter().zip(ids) {
+            let taken = |job: &Job| job.key.is_some() && job.key == new.key && !job.state.is_end();
+            let holder = self.jobs.iter().find(|(_, job)| taken(job)).map(|(id, _)| *id);
+            assert_eq!(id, holder.unwrap_or(new.id));
+            if id == new.id {
+                self.jobs.insert(id, Self::model_of(new, &edges, now));
+            }
+        }
+    }
+
+    fn model_of(new: NewJob, edges: &[Edge], now: Time) -> Job {
+        let parents: Vec<_> = edges
+            .iter()
+            .filter(|edge| edge.child == new.id)
+            .map(|edge| (Some(edge.parent), false))
+            .collect();
+        let due = new.run_at.unwrap_or(now);
+        let state = match (parents.is_empty(), due > now) {
+            (false, _) => State::Waiting,
+            (true, true) => State::Scheduled,
+            (true, false) => State::Queued,
+        };
+        Job {
+            state,
+            attempt: 0,
+            failures: 0,
+            losses: 0,
+            max_retries: new.retry.max_retries,
+            due,
+            key: new.key,
+            priority: new.priority,
+            cancel: false,
+            holder: None,
+            token: 0,
+            parents,
+        }
+    }
+
+    fn tidy(&mut self) {
+        let now = self.now;
+        while write(self.broker.as_mut(), |broker| broker.tidy(now)).unwrap() {}
+        for at in 0..self.workers.len() {
+            if self.workers[at].listed && self.workers[at].lease_until < now {
+                self.workers[at].listed = false;
+                self.lose_all(at);
+            }
+        }
+    }
+
+    fn lose_all(&mut self, worker: usize) {
+        let lost: Vec<JobId> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.state == State::Running && job.holder == Some(worker))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            job.losses += 1;
+            let state = if job.cancel {
+                State::Cancelled
+            } else if job.losses == 5 {
+                State::Dead
+            } else {
+                State::Queued
+            };
+            self.set(id, state);
+        }
+    }
+
+    fn lease(&mut self) {
+        self.tidy();
+        let (at, limit, now) = (self.random.below(LIVE), 1 + self.random.below(4), self.now);
+        let worker = &mut self.workers[at];
+        let (row, spec) = (worker.row, worker.spec.clone());
+        let leased = write(self.broker.as_mut(), |b| b.lease(row, &spec, limit, now)).unwrap();
+        (worker.lease_until, worker.listed) = (now.after(10.0), true);
+        for job in self.jobs.values_mut() {
+            if job.state == State::Scheduled && job.due <= now {
+                job.state = State::Queued;
+            }
+        }
+        let queued = |job: &&Job| job.state == State::Queued;
+        assert_eq!(leased.len(), limit.min(self.jobs.values().filter(queued).count()));
+        for taken in &leased {
+            let job = self.jobs.get_mut(&taken.id).unwrap();
+            assert_eq!(job.state, State::Queued);
+            (job.state, job.holder, job.attempt) = (State::Running, Some(at), job.attempt + 1);
+            assert!(taken.token > job.token);
+            job.token = taken.token;
+            assert_eq!((taken.attempt, taken.inputs.len()), (job.attempt, job.parents.len()));
+        }
+        let lowest = leased.iter().map(|taken| self.jobs[&taken.id].priority).min();
+        let left = self.jobs.values().filter(queued).map(|job| job.priority).max();
+        assert!(leased.is_empty() || left.is_none_or(|left| Some(left) <= lowest));
+        self.workers[at].held.extend(leased);
+    }
+
+    fn finish(&mut self) {
+        let at = self.random.below(LIVE);
+        if self.workers[at].held.is_empty() {
+            return;
+        }
+        let which = self.random.below(self.workers[at].held.len());
+        let leased = self.workers[at].held.swap_remove(which);
+        let retry = self.random.percent(90);
+        let end = match self.random.below(100) {
+            0..50 => End::Success(b"1".to_vec()),
+            50..85 => End::Failure { error: b"{}".to_vec(), retry, delay: Some(3.0) },
+            85..92 => End::Cancelled("done".into()),
+            _ => End::Release,
+        };
+        let expected = self.expected_end(&leased, at, &end);
+        let settled = self.hand_in(at, &leased, end);
+        assert_eq!(settled, expected);
+        if let Some(state) = expected {
+            self.set(leased.id, state);
+        }
+        self.stale.push(leased);
+    }
+
+    /// The state after `end`; `None` where the worker has lost the job.
+    fn expected_end(&mut self, leased: &LeasedJob, at: usize, end: &End) -> Option<State> {
+        let now = self.now;
+        let job = self.jobs.get_mut(&leased.id)?;
+        if job.state != State::Running || job.holder != Some(at) || job.token != leased.token {
+            return None;
+        }
+        if !matches!(end, End::Success(_)) {
+            job.losses = 0;
+        }
+        Some(match end {
+            End::Success(_) => State::Succeeded,
+            End::Cancelled(_) => State::Cancelled,
+            End::Release if job.cancel => State::Cancelled,
+            End::Release => {
+                job.attempt -= 1;
+                State::Queued
+            }
+            End::Failure { retry, .. } if *retry && job.failures < job.max_retries => {
+                if job.cancel {
+                    return Some(State::Cancelled);
+                }
+                job.failures += 1;
+                job.due = now.after(3.0);
+                State::Scheduled
+            }
+            End::Failure { .. } => State::Dead,
+        })
+    }
+
+    fn hand_in(&mut self, at: usize, leased: &LeasedJob, end: End) -> Option<State> {
+        let (row, now) = (self.workers[at].row, self.now);
+        let outcome = Outcome { lease: leased.lease(), end };
+        let mut chance = self.random.clone();
+        let settled =
+            write(self.broker.as_mut(), |b| b.finish(row, &[outcome], now, &mut chance)).unwrap();
+        settled[0].state
+    }
+
+    fn finish_stale(&mut self) {
+        if self.stale.is_empty() {
+            return;
+        }
+        let leased = self.stale[self.random.below(self.stale.len())].clone();
+        assert_eq!(self.hand_in(0, &leased, End::Success(b"no".to_vec())), None);
+    }
+
+    /// Moves a job, with what that means to those that wait for it.
+    fn set(&mut self, id: JobId, state: State) {
+        let now = self.now;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        (job.state, job.holder) = (state, None);
+        let mut ended = Vec::new();
+        for (child, job) in &mut self.jobs {
+            for (_, done) in job.parents.iter_mut().filter(|(parent, _)| *parent == Some(id)) {
+                *done |= state == State::Succeeded;
+            }
+            let waits = job.parents.iter().any(|(parent, done)| *parent == Some(id) && !done);
+            if job.state == State::Waiting {
+                if job.parents.iter().all(|(_, done)| *done) {
+                    job.state = if job.due > now { State::Scheduled } else { State::Queued };
+                } else if waits && matches!(state, State::Dead | State::Cancelled) {
+                    ended.push(*child);
+                }
+            }
+        }
+        for child in ended {
+            self.set(child, State::Cancelled);
+        }
+    }
+
+    fn any(&mut self) -> Option<JobId> {
+        let at = self.random.below(self.jobs.len().max(1));
+        self.jobs.keys().nth(at).copied()
+    }
+
+    fn cancel(&mut self) {
+        let Some(id) = self.any() else { return };
+        let now = self.now;
+        let asked = write(self.broker.as_mut(), |b| b.cancel(id, "", now)).unwrap();
+        let job = self.jobs.get_mut(&id).unwrap();
+        assert_eq!(asked, !job.state.is_end());
+        match job.state {
+            State::Running => job.cancel = true,
+            state if !state.is_end() => self.set(id, State::Cancelled),
+            _ => {}
+        }
+    }
+
+    fn retry(&mut self) {
+        let Some(id) = self.any() else { return };
+        let now = self.now;
+        let answer = write(self.broker.as_mut(), |broker| broker.retry(id, now));
+        let key = self.jobs[&id].key.clone();
+        let taken =
+            key.is_some() && self.jobs.values().any(|job| job.key == key && !job.state.is_end());
+        let job = self.jobs.get_mut(&id).unwrap();
+        if !matches!(job.state, State::Dead | State::Cancelled) {
+            assert!(!answer.unwrap());
+            return;
+        }
+        let orphan = job.parents.iter().any(|(parent, done)| parent.is_none() && !done);
+        if taken || orphan {
+            answer.unwrap_err();
+            return;
+        }
+        assert!(answer.unwrap());
+        (job.attempt, job.failures, job.losses, job.cancel, job.due) = (0, 0, 0, false, now);
+        let waits = job.parents.iter().any(|(_, done)| !done);
+        job.state = if waits { State::Waiting } else { State::Queued };
+    }
+
+    fn delete(&mut self) {
+        let Some(id) = self.any() else { return };
+        let now = self.now;
+        let deleted = write(self.broker.as_mut(), |broker| broker.delete(id, now)).unwrap();
+        let state = self.jobs[&id].state;
+        assert_eq!(deleted, state.is_end());
+        if deleted {
+            self.set(id, state);
+            self.jobs.remove(&id);
+            self.versions.remove(&id);
+            for job in self.jobs.values_mut() {
+                for (parent, _) in job.parents.iter_mut().filter(|(parent, _)| *parent == Some(id))
+                {
+                    *parent = None;
+                }
+            }
+        }
+    }
+
+    fn pass_time(&mut self) {
+        self.now = self.now.after(self.random.below(9) as f64 + 0.5);
+        let now = self.now;
+        for at in 0..LIVE {
+            if !self.random.percent(75) {
+                continue;
+            }
+            let (row, spec) = (self.workers[at].row, self.workers[at].spec.clone());
+            let leases: Vec<_> = self.workers[at].held.iter().map(LeasedJob::lease).collect();
+            let lost = write(self.broker.as_mut(), |b| b.renew(row, &spec, &leases, now)).unwrap();
+            let worker = &mut self.workers[at];
+            (worker.lease_until, worker.listed) = (now.after(10.0), true);
+            let (gone, kept): (Vec<_>, Vec<_>) =
+                worker.held.drain(..).partition(|job| lost.contains(&job.id));
+            worker.held = kept;
+            for job in &self.workers[at].held {
+                assert_eq!(self.jobs[&job.id].holder, Some(at));
+            }
+            self.stale.extend(gone);
+        }
+    }
+
+    /// A worker that dies without a word: the next of its name is another one.
+    fn crash_worker(&mut self) {
+        let (at, now) = (self.random.below(LIVE), self.now);
+        let spec = self.workers[at].spec.clone();
+        let row = write(self.broker.as_mut(), |broker| broker.add_worker(&spec, now)).unwrap();
+        let lease_until = now.after(10.0);
+        let fresh = Worker { row, spec, lease_until, listed: true, held: Vec::new() };
+        let mut dead = std::mem::replace(&mut self.workers[at], fresh);
+        dead.held.clear();
+        // The dead one keeps its jobs until its lease is over: under a number of its own.
+        let grave = self.workers.len();
+        for job in self.jobs.values_mut().filter(|job| job.holder == Some(at)) {
+            job.holder = Some(grave);
+        }
+        self.workers.push(dead);
+    }
+
+    /// A process that dies in the middle of a group: nothing of it has happened.
+    fn crash_broker(&mut self) {
+        let now = self.now;
+        let victim = self.any();
+        self.broker.begin().unwrap();
+        self.broker.enqueue(&[Arc::new(job())], &[], now).unwrap();
+        if let Some(id) = victim {
+            self.broker.cancel(id, "never happened", now).unwrap();
+        }
+        let (row, spec) = (self.workers[0].row, self.workers[0].spec.clone());
+        self.broker.lease(row, &spec, 5, now).unwrap();
+        self.broker = self.store.open();
+        self.reader = self.broker.reader().unwrap();
+    }
+
+    fn compare(&mut self) {
+        let filter = ListFilter { limit: 1_000_000, ..ListFilter::default() };
+        let records = self.reader.list(&filter).unwrap();
+        assert_eq!(records.len(), self.jobs.len());
+        let mut counts = [0_u64; 7];
+        for record in records {
+            let job = self.jobs.get(&record.id).expect("a job that the model does not have");
+            assert_eq!(record.state, job.state, "{}", record.id);
+            assert_eq!(record.attempt, job.attempt, "{}", record.id);
+            counts[record.state as usize] += 1;
+            let before = self.versions.insert(record.id, (record.version, record.state));
+            if let Some((version, state)) = before {
+                assert!(
+                    record.version > version
+                        || (record.version == version && record.state == state)
+                );
+            }
+        }
+        let mut told = [0_u64; 7];
+        for queue in self.reader.queues().unwrap() {
+            told.iter_mut().zip(queue.counts).for_each(|(sum, count)| *sum += count);
+        }
+        assert_eq!(told, counts);
+    }
+
+    /// With workers that do their work, every job ends.
+    fn run_to_the_end(&mut self) {
+        for _ in 0..10_000 {
+            if self.jobs.values().all(|job| job.state.is_end()) {
+                return;
+            }
+            self.now = self.now.after(3.0);
+            let now = self.now;
+            for at in 0..LIVE {
+                let (row, spec) = (self.workers[at].row, self.workers[at].spec.clone());
+                write(self.broker.as_mut(), |b| b.renew(row, &spec, &[], now)).unwrap();
+                let worker = &mut self.workers[at];
+                (worker.lease_until, worker.listed) = (now.after(10.0), true);
+                while let Some(leased) = self.workers[at].held.pop() {
+                    let expected = self.expected_end(&leased, at, &End::Success(Vec::new()));
+                    let settled = self.hand_in(at, &leased, End::Success(b"1".to_vec()));
+                    assert_eq!(settled, expected);
+                    if let Some(state) = expected {
+                        self.set(leased.id, state);
+                    }
+                }
+            }
+            self.end_abandoned();
+            self.lease();
+            self.compare();
+        }
+        panic!("jobs are left over");
+    }
+
+    /// What waits for jobs that nobody retries is cancelled.
+    fn end_abandoned(&mut self) {
+        let live = |job: &Job| !job.state.is_end();
+        let stuck: Vec<JobId> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.state == State::Waiting)
+            .filter(|(_, job)| {
+                job.parents.iter().any(|(parent, done)| {
+                    !done && parent.is_none_or(|id| self.jobs.get(&id).is_none_or(|job| !live(job)))
+                })
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in stuck {
+            let now = self.now;
+            write(self.broker.as_mut(), |b| b.cancel(id, "", now)).unwrap();
+            if !self.jobs[&id].state.is_end() {
+                self.set(id, State::Cancelled);
+            }
+        }
+    }
+}
