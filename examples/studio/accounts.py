@@ -6,12 +6,12 @@ import time
 from typing import Annotated
 
 import aiosqlite
-import database
 import jwt
-import settings
 from pwdlib import PasswordHash
 from pydantic import BaseModel, StringConstraints
 
+import database
+import settings
 from pelton.web import APIRouter, Depends, HTTPException
 from pelton.web.security import OAuth2PasswordBearer, OAuth2PasswordRequestForm
 

@@ -8,11 +8,10 @@ import database
 import photos
 import progress
 import settings
-from tasks import jobs
-
 from pelton.web import FastAPI
 from pelton.web.responses import FileResponse
 from pelton.web.staticfiles import StaticFiles
+from tasks import jobs
 
 PAGE = settings.HERE / "page"
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import aiosqlite
+from pydantic import BaseModel
+
 import database
 import pictures
 import settings
 import tasks
 from accounts import CurrentUser, Database
-from pydantic import BaseModel
-
 from pelton.web import APIRouter, HTTPException, UploadFile
 from pelton.web import Path as PathParameter
 from pelton.web.responses import FileResponse

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-import settings
 from PIL import Image, ImageOps
 from pydantic import BaseModel
+
+import settings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 

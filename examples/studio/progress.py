@@ -6,14 +6,14 @@ of it here. The page says which photos it wants to follow, so any web process ca
 
 import asyncio
 
+import jwt
+from pydantic import BaseModel, ValidationError
+
 import accounts
 import database
-import jwt
 import photos
 import settings
 import tasks
-from pydantic import BaseModel, ValidationError
-
 from pelton.jobs import JobRecord
 from pelton.web import APIRouter, HTTPException, WebSocket, WebSocketDisconnect
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import database
 import pictures
 import settings
-from pictures import Size
-
 from pelton.jobs import Job, JobContext, Jobs, chain, group
+from pictures import Size
 
 logger = logging.getLogger("studio")
 jobs = Jobs(f"sqlite:///{settings.JOBS}")

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 BOUND = 30.0
 
 
-def until(look: Callable[[], T], what: str, bound: float = BOUND) -> T:
+def until(look: Callable[[], T | None], what: str, bound: float = BOUND) -> T:
     """The first true thing that `look` returns; AssertionError after `bound` seconds."""
     deadline = time.monotonic() + bound
     while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ class Listener:
     """Calls the stream as a server would, and collects what it sends."""
 
     def __init__(self, dashboard: Dashboard) -> None:
-        self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.sent: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
         self._gone = asyncio.Event()
         self.task = asyncio.create_task(dashboard(_scope(), self._receive, self.sent.put))
 

@@ -12,7 +12,7 @@ from pelton.cli.errors import CommandError
 
 __all__ = ["COMMANDS", "CommandError", "main"]
 
-COMMANDS = ("worker", "scheduler", "inspect", "control", "doctor", "routes")
+COMMANDS = ("run", "serve", "worker", "scheduler", "inspect", "control", "doctor", "routes")
 """Modules with `add_parser(subparsers)` and `run(args) -> int`, in the order of `--help`."""
 
 

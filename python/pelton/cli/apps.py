@@ -82,6 +82,24 @@ def broker_urls() -> list[str]:
     return list(dict.fromkeys(jobs.url for jobs in instances()))
 
 
+def open_brokers() -> list[str]:
+    """`broker_urls`, once each broker was opened by its Jobs object.
+
+    Raises CommandError (code 1) for one that cannot be: before the application starts, and
+    without a traceback, since that is nothing that its author can read anything from.
+    """
+    urls = broker_urls()
+    if urls:
+        from pelton.jobs import BrokerError, instances
+
+        for jobs in instances():
+            try:
+                _ = jobs.broker
+            except (BrokerError, ValueError) as error:
+                raise CommandError(f"the broker {jobs.url}: {error}", code=1) from None
+    return urls
+
+
 def _import(spec: str, module_name: str, directory: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)

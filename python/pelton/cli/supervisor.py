@@ -80,6 +80,11 @@ class Supervisor:
         for group in self._groups:
             await asyncio.gather(*(keeper.stop() for keeper in group))
 
+    async def restart(self) -> None:
+        """Ends each part gracefully and starts it again, group by group; waits for the ends."""
+        for group in self._groups:
+            await asyncio.gather(*(keeper.restart() for keeper in group))
+
     def kill(self) -> None:
         """Ends all at once, without grace."""
         for group in self._groups:
@@ -96,6 +101,7 @@ class _Keeper:
         self._link: socket.socket | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._stopping = False
+        self._again = asyncio.Event()
 
     async def start(self) -> dict[str, Any]:
         report = await self._start_once()
@@ -107,8 +113,22 @@ class _Keeper:
 
     async def stop(self) -> None:
         self._stopping = True
+        await self._end()
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        self._close_link()
+
+    async def restart(self) -> None:
+        """Ends the process; the watcher starts the next at once, even if it was to wait."""
+        self._again.set()
+        await self._end()
+
+    async def _end(self) -> None:
         process = self._process
-        if process is not None and process.returncode is None:
+        if process is None:
+            return
+        if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             try:
@@ -117,13 +137,9 @@ class _Keeper:
                 logger.warning(
                     "%s did not stop within %g s: killed", self.part.name, self.part.stop_timeout
                 )
-        self.kill()
-        if process is not None:
-            await process.wait()
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-        self._close_link()
+        if process is self._process:
+            self.kill()
+        await process.wait()
 
     def kill(self) -> None:
         """Kills the process and whatever it started: its group outlives it where they do."""
@@ -142,11 +158,15 @@ class _Keeper:
             if self._stopping:
                 return
             self.kill()
-            if loop.time() - began >= STEADY:
+            if self._again.is_set() or loop.time() - began >= STEADY:
                 delay = FIRST_DELAY
-            logger.warning("%s %s; starts again in %g s", self.part.name, _ending(code), delay)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, LONGEST_DELAY)
+            if not self._again.is_set():
+                logger.warning("%s %s; starts again in %g s", self.part.name, _ending(code), delay)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await self._again.wait()
+                delay = min(delay * 2, LONGEST_DELAY)
+            self._again.clear()
             began = loop.time()
             if await self._start_once() is not None:
                 logger.info("%s is back (pid %d)", self.part.name, self._process.pid)

@@ -90,7 +90,7 @@ function path(points, key, now, max) {
 
 /** The area below a line without gaps; nothing where there are any. */
 function close(line, points, now) {
-  if (points.length < 2 || line.lastIndexOf("M") > 0) return "";
+  if (points.length < 2 || line.lastIndexOf("M") !== 0) return "";
   const [first, last] = [points[0], points.at(-1)];
   return `${line}L${across(last.at, now)} ${HEIGHT}L${across(first.at, now)} ${HEIGHT}Z`;
 }

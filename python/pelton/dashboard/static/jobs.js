@@ -50,6 +50,7 @@ export function jobs(model) {
       state.jobs = further ? [...state.jobs, ...found.jobs] : found.jobs;
       state.loaded = state.jobs.length;
       state.more = found.more;
+      filters.learn(found.jobs);
     } catch (error) {
       toast(error.message, true);
     } finally {
@@ -99,11 +100,12 @@ function filterForm(model) {
     STATES.map((name) => h("option", {}, name)));
   const queue = h("select", { name: "queue" }, h("option", { value: "" }, "any queue"));
   const broker = h("select", { name: "broker" });
+  const known = h("datalist", { id: "known-tasks" });
   const task = h("input", { name: "task", type: "search", placeholder: "any task",
-    autocomplete: "off", spellcheck: "false" });
+    list: "known-tasks", autocomplete: "off", spellcheck: "false" });
   const brokerField = field("Broker", broker);
   const element = h("form", { class: "filters", onchange: go, onsubmit: go },
-    brokerField, field("State", state), field("Queue", queue), field("Task", task));
+    brokerField, field("State", state), field("Queue", queue), field("Task", task), known);
 
   function go(event) {
     event.preventDefault();
@@ -132,7 +134,16 @@ function filterForm(model) {
     for (const input of [state, queue, task]) input.value = filters[input.name] ?? "";
     broker.value = filters.broker ?? "0";
   }
-  return { element, update, set };
+
+  /** Offers the tasks of these jobs for choosing. */
+  function learn(jobs) {
+    const names = new Set([...known.children].map((option) => option.value));
+    for (const job of jobs) {
+      if (!names.has(job.task)) known.append(h("option", { value: job.task }));
+      names.add(job.task);
+    }
+  }
+  return { element, update, set, learn };
 }
 
 function field(label, input) {

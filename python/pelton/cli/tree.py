@@ -1,0 +1,130 @@
+"""Which processes `pelton run` and `pelton serve --workers N` consist of, and their life."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+from pelton.cli import address, apps
+from pelton.cli.sources import Sources
+from pelton.cli.supervisor import Part, StartError, Supervisor, wait_for_signals
+
+RUN_DIRECTORY = "PELTON_RUN_DIR"
+"""Names the directory in which the processes of one tree leave their figures for each other."""
+
+RELOAD_PERIOD = 0.5
+"""Seconds between two looks at the source files."""
+
+logger = logging.getLogger("pelton.run")
+
+
+def run(args: argparse.Namespace, listener: socket.socket, *, jobs: bool) -> int:
+    """Runs web processes on `listener`, and workers and a scheduler with `jobs`.
+
+    Returns after a signal with 0, or with the exit code of a part that could not start.
+    """
+    apps.check_spec(args.app)
+    directory = tempfile.mkdtemp(prefix="pelton-")
+    os.environ[RUN_DIRECTORY] = directory
+    try:
+        # asyncio's own loop: this process only waits, for children and signals.
+        return asyncio.run(_live(args, listener, jobs))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _live(args: argparse.Namespace, listener: socket.socket, jobs: bool) -> int:
+    supervisor = Supervisor()
+    stop = wait_for_signals((signal.SIGTERM, signal.SIGINT), supervisor)
+    stopped = asyncio.create_task(stop.wait())
+    started = asyncio.create_task(_start(args, listener, supervisor, jobs))
+    reloading = None
+    try:
+        await asyncio.wait({stopped, started}, return_when=asyncio.FIRST_COMPLETED)
+        if started.done():
+            await started
+            if args.reload:
+                reloading = asyncio.create_task(_reload(Path(args.app_dir), supervisor))
+            await stopped
+        logger.info("stopping")
+    except StartError as error:
+        # The part has said itself what was wrong.
+        logger.error("%s", error)
+        return error.code if error.code > 0 else 1
+    finally:
+        tasks = [task for task in (started, stopped, reloading) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await supervisor.stop()
+    logger.info("stopped")
+    return 0
+
+
+async def _start(
+    args: argparse.Namespace, listener: socket.socket, supervisor: Supervisor, jobs: bool
+) -> None:
+    """Starts all parts and prints where to look.
+
+    The first web process comes first: it finds a wrong APP, once, and its report says whether
+    there are jobs to run.
+    """
+    first, *others = _web_parts(args, listener)
+    [report] = await supervisor.start(first)
+    await supervisor.start(*others)
+    if jobs and report["brokers"]:
+        await supervisor.start(*_job_parts(args))
+    elif jobs:
+        logger.info("%s has no jobs: no worker and no scheduler needed", args.app)
+    address.print_banner(
+        args.app, listener, dashboard=args.dashboard, brokers=report["brokers"] if jobs else []
+    )
+
+
+async def _reload(directory: Path, supervisor: Supervisor) -> None:
+    """Restarts everything when a source file changes."""
+    sources = await asyncio.to_thread(Sources, directory)
+    while True:
+        await asyncio.sleep(RELOAD_PERIOD)
+        if changed := await asyncio.to_thread(sources.changed):
+            logger.info("%s changed: starting again", ", ".join(changed[:3]))
+            await supervisor.restart()
+
+
+def _web_parts(args: argparse.Namespace, listener: socket.socket) -> list[Part]:
+    command = _command("serve", args)
+    command += ["--fd", str(listener.fileno()), "--workers", "1"]
+    command.append("--dashboard" if args.dashboard else "--no-dashboard")
+    return [
+        Part(name, command, args.stop_timeout / 2, (listener.fileno(),))
+        for name in _names("web", args.workers)
+    ]
+
+
+def _job_parts(args: argparse.Namespace) -> list[Part]:
+    worker = _command("worker", args)
+    if args.concurrency is not None:
+        worker += ["--concurrency", str(args.concurrency)]
+    parts = [
+        Part(name, worker, args.stop_timeout / 2) for name in _names("worker", args.job_workers)
+    ]
+    return [*parts, Part("scheduler", _command("scheduler", args), args.stop_timeout / 2)]
+
+
+def _names(kind: str, number: int) -> list[str]:
+    return [kind] if number == 1 else [f"{kind}-{index}" for index in range(1, number + 1)]
+
+
+def _command(name: str, args: argparse.Namespace) -> list[str]:
+    """How a part is called: what this process was told, since it goes on in another one."""
+    command = [sys.executable, "-m", "pelton", name, args.app, "--app-dir", args.app_dir]
+    command += ["--log-level", args.log_level, "--stop-timeout", f"{args.stop_timeout / 2:g}"]
+    return [*command, "--factory"] if args.factory else command
