@@ -8,7 +8,8 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi::{self, Py_ssize_t, PyObject};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple};
 
 use super::base::BaseLoop;
 use super::core::{LoopCore, Ready, Timer};
@@ -18,11 +19,12 @@ use super::handle::HandleRef;
 /// Adds the methods to `BaseLoop`.
 pub(super) fn register(py: Python<'_>) -> PyResult<()> {
     let kind = py.get_type::<BaseLoop>();
-    let fast: [(&'static CStr, ffi::PyCFunctionFastWithKeywords, &'static CStr); 5] = [
+    let fast: [(&'static CStr, ffi::PyCFunctionFastWithKeywords, &'static CStr); 6] = [
         (c"call_soon", call_soon, c"Call callback(*args) in the next turn of the loop."),
         (c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon, from any thread."),
         (c"call_later", call_later, c"Call callback(*args) once delay seconds are over."),
         (c"call_at", call_at, c"Call callback(*args) once the loop's time is when."),
+        (c"create_task", create_task, c"A new asyncio.Task of this loop that runs a coroutine."),
         (c"create_future", create_future, c"A new asyncio.Future of this loop."),
     ];
     for (name, function, doc) in fast {
@@ -287,27 +289,128 @@ unsafe extern "C" fn create_future(
 }
 
 /// A new reference to a new `asyncio.Future`.
-pub(super) fn new_future(py: Python<'_>, event_loop: *mut PyObject) -> PyResult<*mut PyObject> {
-    static FUTURE: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
-    static NAMES: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
-    let future = FUTURE.get_or_try_init(py, || {
-        Ok::<_, PyErr>(py.import("asyncio")?.getattr("Future")?.unbind())
-    })?;
-    let names = NAMES.get_or_try_init(py, || {
-        let names = pyo3::types::PyTuple::new(py, [intern!(py, "loop")])?;
-        Ok::<_, PyErr>(names.into_any().unbind())
-    })?;
+fn new_future(py: Python<'_>, event_loop: *mut PyObject) -> PyResult<*mut PyObject> {
+    static FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let future = asyncio_name(py, &FUTURE, "Future")?;
+    let mut args = [null_mut(), event_loop];
     // SAFETY: a call with one keyword argument; one word before it may be used by the callee.
     unsafe {
-        let mut args = [null_mut(), event_loop];
         let result = ffi::PyObject_Vectorcall(
-            future.as_ptr(),
+            future,
             (&raw mut args).cast::<*mut PyObject>().add(1),
             ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
-            names.as_ptr(),
+            loop_keyword(py)?,
         );
         if result.is_null() { Err(PyErr::fetch(py)) } else { Ok(result) }
     }
+}
+
+unsafe extern "C" fn create_task(
+    event_loop: *mut PyObject,
+    args: *const *mut PyObject,
+    count: Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    entry(null_mut(), |py| {
+        // SAFETY: what the interpreter passes: `count` values and one more per name.
+        unsafe {
+            let core = BaseLoop::core_of(event_loop);
+            let named = if names.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(names) };
+            let given = if count + named == 0 {
+                &[][..]
+            } else {
+                &*slice_from_raw_parts(args, (count + named) as usize)
+            };
+            if count != 1
+                || named > TASK_KEYWORDS_MAX as Py_ssize_t
+                || core.is_closed()
+                || core.is_debug()
+                || core.task_factory.get()
+            {
+                return asyncios_create_task(py, event_loop, given, names);
+            }
+            plain_task(py, event_loop, given, names)
+        }
+    })
+}
+
+/// Keyword arguments of `create_task` that the fast path has room for.
+const TASK_KEYWORDS_MAX: usize = 4;
+
+/// `asyncio.Task(coro, loop=event_loop, **keywords)`.
+unsafe fn plain_task(
+    py: Python<'_>,
+    event_loop: *mut PyObject,
+    given: &[*mut PyObject],
+    names: *mut PyObject,
+) -> PyResult<*mut PyObject> {
+    static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let task = asyncio_name(py, &TASK, "Task")?;
+    // One word that the callee may use, the coroutine, the loop, the other keywords' values.
+    let mut args = [null_mut(); 3 + TASK_KEYWORDS_MAX];
+    args[1] = given[0];
+    args[2] = event_loop;
+    args[3..2 + given.len()].copy_from_slice(&given[1..]);
+    // SAFETY: the caller's: live objects; `names` names all but the first of them.
+    unsafe {
+        let all_names = if names.is_null() {
+            ffi::Py_NewRef(loop_keyword(py)?)
+        } else {
+            ffi::PySequence_Concat(loop_keyword(py)?, names)
+        };
+        if all_names.is_null() {
+            return Err(PyErr::fetch(py));
+        }
+        let result = ffi::PyObject_Vectorcall(
+            task,
+            (&raw mut args).cast::<*mut PyObject>().add(1),
+            1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+            all_names,
+        );
+        ffi::Py_DECREF(all_names);
+        if result.is_null() { Err(PyErr::fetch(py)) } else { Ok(result) }
+    }
+}
+
+/// What the running Python's own loop does: for task factories, debug mode, and wrong calls.
+#[cold]
+unsafe fn asyncios_create_task(
+    py: Python<'_>,
+    event_loop: *mut PyObject,
+    given: &[*mut PyObject],
+    names: *mut PyObject,
+) -> PyResult<*mut PyObject> {
+    let method =
+        py.import("asyncio.base_events")?.getattr("BaseEventLoop")?.getattr("create_task")?;
+    let mut args = vec![event_loop];
+    args.extend_from_slice(given);
+    // SAFETY: the caller's: live objects; `names` names the last of them.
+    unsafe {
+        let named = if names.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(names) as usize };
+        let result =
+            ffi::PyObject_Vectorcall(method.as_ptr(), args.as_ptr(), args.len() - named, names);
+        if result.is_null() { Err(PyErr::fetch(py)) } else { Ok(result) }
+    }
+}
+
+/// A name of `asyncio`, looked up once.
+fn asyncio_name(
+    py: Python<'_>,
+    cell: &'static PyOnceLock<Py<PyAny>>,
+    name: &str,
+) -> PyResult<*mut PyObject> {
+    let found =
+        cell.get_or_try_init(py, || Ok::<_, PyErr>(py.import("asyncio")?.getattr(name)?.unbind()))?;
+    Ok(found.as_ptr())
+}
+
+/// `("loop",)`, the names of a call's keyword arguments.
+fn loop_keyword(py: Python<'_>) -> PyResult<*mut PyObject> {
+    static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+    let names = NAMES.get_or_try_init(py, || {
+        Ok::<_, PyErr>(PyTuple::new(py, [intern!(py, "loop")])?.unbind())
+    })?;
+    Ok(names.as_ptr())
 }
 
 unsafe extern "C" fn time(_event_loop: *mut PyObject, _unused: *mut PyObject) -> *mut PyObject {

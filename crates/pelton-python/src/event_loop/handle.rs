@@ -119,16 +119,6 @@ impl HandleRef {
         }
     }
 
-    /// Whether `object` is one of our handles.
-    pub(super) fn from_object(object: &Bound<'_, PyAny>) -> Option<Self> {
-        // SAFETY: the types live as long as the process; a handle's memory has our layout.
-        unsafe {
-            let kind = ffi::Py_TYPE(object.as_ptr());
-            (kind == HANDLE.load(Ordering::Relaxed) || kind == TIMER_HANDLE.load(Ordering::Relaxed))
-                .then(|| Self(Owned::share(object.as_ptr())))
-        }
-    }
-
     /// Another reference to the same handle.
     pub(super) fn share(&self) -> Self {
         // SAFETY: it is live, as we hold it; the GIL is held wherever loop state is reached.

@@ -281,7 +281,7 @@ impl Stream {
         if !self.after_read(py, read, READ_MAX)? {
             return Ok(false);
         }
-        self.give(py, sink, data.as_ref().map(|data| data.as_any()))
+        self.give(py, sink, data.as_ref().map(Bound::as_any))
     }
 
     /// Reads into a new bytes object, then cuts it to what came.
