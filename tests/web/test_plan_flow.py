@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Annotated, Any
@@ -434,5 +436,38 @@ def test_a_run_that_is_closed_ends_its_endpoint() -> None:
         started[0].send(None)
         started[0].close()
         assert seen == ["closed"]
+
+    asyncio.run(run())
+
+
+def test_a_request_that_waits_for_ever_can_be_collected() -> None:
+    forgotten = FastAPI()
+    alive: list[weakref.ref[Any]] = []
+
+    class Held:
+        """Something that a weak reference can be made of."""
+
+    @forgotten.get("/")
+    async def endpoint() -> Any:
+        held = Held()
+        alive.append(weakref.ref(held))
+        task = asyncio.current_task()
+        await asyncio.get_running_loop().create_future()
+        return task, held
+
+    async def run() -> None:
+        direct = _core.DirectApp.find(forgotten)
+        assert direct is not None
+        started = direct.request("GET", "/", b"", [], b"", lambda: (None, None, None))
+        assert started is not None
+        task = asyncio.get_running_loop().create_task(started[0])
+        del started
+        await asyncio.sleep(0)
+        assert alive[0]() is not None
+        # A task that is dropped while it waits says so; that is not what this test is about.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        del task
+        gc.collect()
+        assert alive[0]() is None
 
     asyncio.run(run())

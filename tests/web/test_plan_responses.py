@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections import OrderedDict
 from datetime import date
 from decimal import Decimal
@@ -386,3 +387,27 @@ def test_explain_names_what_stands_in_the_way() -> None:
     assert reasons["/stream"] == "a streaming endpoint (it yields)"
     assert reasons["/own"] == "Own overrides get_route_handler"
     assert reasons["/docs"] == "Route is not an API route"
+
+
+def test_a_blocking_result_is_validated_in_its_thread() -> None:
+    threads: list[tuple[int, int]] = []
+
+    class Lazy(BaseModel):
+        value: int
+
+        @field_validator("value", mode="before")
+        @classmethod
+        def load(cls, value: Any) -> Any:
+            threads.append((threading.get_ident(), threading.main_thread().ident or 0))
+            return value
+
+    app = FastAPI()
+
+    @app.get("/", response_model=Lazy)
+    def endpoint(bad: bool = False) -> Any:
+        return {"value": "no" if bad else 1}
+
+    assert check(app, "GET", "/").body == b'{"value":1}'
+    assert check(app, "GET", "/?bad=1").error is not None
+    assert len(threads) == 6
+    assert all(own != main for own, main in threads)

@@ -5,6 +5,9 @@ use pyo3::types::iterator::PySendResult;
 use pyo3::types::{PyIterator, PyString, PyTuple};
 use pyo3::{ffi, intern, prelude::*};
 
+use super::helpers::Helpers;
+use super::respond::check;
+
 /// Calls `callable` with `values` under the names `names`, in order, and nothing else.
 pub(crate) fn call_named<'py>(
     callable: &Bound<'py, PyAny>,
@@ -109,6 +112,8 @@ pub(crate) struct Job {
     call: Py<PyAny>,
     names: Py<PyTuple>,
     values: Vec<Py<PyAny>>,
+    /// Compares what it gives with the response model; the job then gives a [`Checked`].
+    validator: Option<Py<PyAny>>,
 }
 
 impl Job {
@@ -117,11 +122,13 @@ impl Job {
         call: &Bound<'py, PyAny>,
         names: &Bound<'py, PyTuple>,
         values: Vec<Bound<'py, PyAny>>,
+        validator: Option<&Py<PyAny>>,
     ) -> Self {
         Self {
             call: call.clone().unbind(),
             names: names.clone().unbind(),
             values: values.into_iter().map(Bound::unbind).collect(),
+            validator: validator.map(|validator| validator.clone_ref(call.py())),
         }
     }
 }
@@ -130,6 +137,15 @@ impl Job {
 impl Job {
     fn __call__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let values: Vec<_> = self.values.iter().map(|value| value.bind(py).clone()).collect();
-        call_named(self.call.bind(py), self.names.bind(py), &values)
+        let value = call_named(self.call.bind(py), self.names.bind(py), &values)?;
+        let Some(validator) = &self.validator else {
+            return Ok(value);
+        };
+        let helpers = Helpers::of(py)?;
+        if value.is_instance(helpers.response.bind(py))? {
+            return Ok(value);
+        }
+        let checked = check(helpers, validator.bind(py), value)?;
+        Ok(Bound::new(py, checked)?.into_any())
     }
 }

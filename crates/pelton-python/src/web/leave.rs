@@ -36,6 +36,14 @@ impl Leave {
         }
     }
 
+    /// The manager or generator.
+    pub(crate) fn object(&self) -> Option<&Py<PyAny>> {
+        match self {
+            Self::Manager(object) | Self::Generator(object) => Some(object),
+            Self::Finished => None,
+        }
+    }
+
     /// The manager or generator itself.
     pub(crate) fn into_object(self) -> Option<Py<PyAny>> {
         match self {

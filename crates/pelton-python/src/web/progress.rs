@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyException, PyStopAsyncIteration, PyUnboundLocalError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -21,7 +22,7 @@ use super::channel::{AsgiParts, Channel};
 use super::helpers::Helpers;
 use super::leave::Leave;
 use super::plan::{Kind, Node, Plan};
-use super::respond::{Answer, Made};
+use super::respond::{Answer, Checked, Made};
 use super::send::TrackedSend;
 
 /// What the run is to do.
@@ -124,6 +125,23 @@ impl Progress {
             answered: false,
             tracked: None,
         }
+    }
+
+    /// Shows the garbage collector what a waiting request holds.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        for held in self.values.iter().chain(&self.shared) {
+            visit.call(held)?;
+        }
+        for held in [&self.body, &self.request, &self.background, &self.temporal, &self.cleanup] {
+            visit.call(held)?;
+        }
+        for leave in self.leave_before_sending.iter().chain(&self.leave_at_end) {
+            visit.call(leave.object())?;
+        }
+        if let Some(Answer::Object(response)) = &self.answer {
+            visit.call(response)?;
+        }
+        Ok(())
     }
 
     /// The first step.
@@ -255,7 +273,10 @@ impl Progress {
                 Ok(Next::Await(entering, Awaiting::Entered(index, leave)))
             }
             (Kind::Plain | Kind::AsyncGenerator | Kind::Generator, _) => {
-                let job = Bound::new(py, Job::new(called, names, values))?;
+                // A blocking endpoint's result is compared with its model over there, too.
+                let is_endpoint = node.parent.is_none();
+                let validator = self.plan.respond.validator().filter(|_| is_endpoint);
+                let job = Bound::new(py, Job::new(called, names, values, validator))?;
                 let running = helpers.run_sync.bind(py).call1((job,))?;
                 Ok(Next::Await(running, Awaiting::Value(index)))
             }
@@ -311,8 +332,10 @@ impl Progress {
         self.solve(py, index + 1)
     }
 
-    fn respond<'py>(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Next<'py>> {
-        let py = value.py();
+    fn respond<'py>(&mut self, result: &Bound<'py, PyAny>) -> PyResult<Next<'py>> {
+        let py = result.py();
+        let checked = result.cast_exact::<Checked>().ok().map(Bound::get);
+        let value = &checked.map_or_else(|| result.clone(), |checked| checked.value(py));
         let helpers = Helpers::of(py)?;
         let background = self.background.as_ref().map(|tasks| tasks.bind(py).clone());
         if value.is_instance(helpers.response.bind(py))? {
@@ -327,7 +350,7 @@ impl Progress {
         }
         let temporal = self.temporal.as_ref().map(|response| response.bind(py).clone());
         let plan = self.plan.clone();
-        match plan.respond.make(helpers, value, temporal.as_ref())? {
+        match plan.respond.make(helpers, value, checked, temporal.as_ref())? {
             Made::Answer(answer) => {
                 self.answer = Some(answer);
                 Ok(self.leave_function(py))

@@ -24,6 +24,21 @@ enum Way {
     Reference,
 }
 
+/// A result that was compared with the response model in the thread that made it: it may be lazy,
+/// and reading it may block.
+#[pyclass(frozen, module = "pelton._core")]
+pub(crate) struct Checked {
+    value: Py<PyAny>,
+    valid: Result<Py<PyAny>, Py<PyAny>>,
+}
+
+impl Checked {
+    /// The result as it was.
+    pub(crate) fn value<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.value.bind(py).clone()
+    }
+}
+
 /// A response to be sent.
 pub(crate) enum Answer {
     /// JSON text, with the headers that the endpoint or a dependency added.
@@ -77,11 +92,20 @@ impl Respond {
         Ok(Self { status: spec.getattr("status_code")?.extract()?, way })
     }
 
-    /// Makes the response to `value`; `temporal` is the `Response` that dependencies wrote to.
+    /// Pydantic's validator of the response model, if the plan uses one.
+    pub(crate) fn validator(&self) -> Option<&Py<PyAny>> {
+        match &self.way {
+            Way::Model { validate, .. } => Some(validate),
+            Way::Json | Way::Reference => None,
+        }
+    }
+
+    /// Makes the response to `value`, which was `checked` before or is now; `temporal` is the `Response` that dependencies wrote to.
     pub(crate) fn make<'py>(
         &self,
         helpers: &Helpers,
         value: &Bound<'py, PyAny>,
+        checked: Option<&Checked>,
         temporal: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Made<'py>> {
         let py = value.py();
@@ -98,12 +122,16 @@ impl Respond {
                 Payload::Rust(text)
             }
             Way::Model { validate: check, to_json, names, options } => {
-                let valid = match validate(helpers, check.bind(py), value) {
+                let valid = match checked {
+                    Some(checked) => match &checked.valid {
+                        Ok(valid) => Ok(valid.bind(py).clone()),
+                        Err(error) => Err(error.bind(py).clone()),
+                    },
+                    None => compare(helpers, check.bind(py), value)?,
+                };
+                let valid = match valid {
                     Ok(valid) => valid,
-                    Err(error) if error.matches(py, helpers.validation_error.bind(py))? => {
-                        return Ok(Made::Invalid(error.into_value(py).into_bound(py).into_any()));
-                    }
-                    Err(error) => return Err(error),
+                    Err(error) => return Ok(Made::Invalid(error)),
                 };
                 let mut values = Vec::with_capacity(1 + options.len());
                 values.push(valid);
@@ -143,6 +171,35 @@ impl Respond {
         // 205 has the length of a body that it does not have, as FastAPI makes it.
         let usual = (200..=599).contains(&status) && status != 205;
         Ok(usual.then_some((status, extra)))
+    }
+}
+
+/// Compares a result with the response model, in the thread that made it.
+pub(crate) fn check(
+    helpers: &Helpers,
+    validator: &Bound<'_, PyAny>,
+    value: Bound<'_, PyAny>,
+) -> PyResult<Checked> {
+    let valid = compare(helpers, validator, &value)?;
+    let valid = valid.map(Bound::unbind).map_err(Bound::unbind);
+    Ok(Checked { value: value.unbind(), valid })
+}
+
+type Compared<'py> = Result<Bound<'py, PyAny>, Bound<'py, PyAny>>;
+
+/// The valid value, or Pydantic's error.
+fn compare<'py>(
+    helpers: &Helpers,
+    validator: &Bound<'py, PyAny>,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<Compared<'py>> {
+    let py = value.py();
+    match validate(helpers, validator, value) {
+        Ok(valid) => Ok(Ok(valid)),
+        Err(error) if error.matches(py, helpers.validation_error.bind(py))? => {
+            Ok(Err(error.into_value(py).into_bound(py).into_any()))
+        }
+        Err(error) => Err(error),
     }
 }
 

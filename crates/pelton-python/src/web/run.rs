@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{
     PyGeneratorExit, PyRuntimeError, PyStopIteration, PyTypeError, PyValueError,
 };
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -176,6 +177,30 @@ impl RequestRun {
             Err(error) if error.is_instance_of::<PyGeneratorExit>(py) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    // A request that waits for ever may be part of a cycle: its frames can know its own Task.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let Ok(state) = self.state.try_borrow() else {
+            return Ok(());
+        };
+        match &*state {
+            State::Unstarted(progress) => progress.traverse(&visit),
+            State::Waiting { progress, inner, .. } => {
+                visit.call(inner)?;
+                progress.traverse(&visit)
+            }
+            State::Running | State::Finished => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        let Ok(mut state) = self.state.try_borrow_mut() else {
+            return;
+        };
+        let dropped = std::mem::replace(&mut *state, State::Finished);
+        drop(state);
+        drop(dropped);
     }
 
     /// The endpoint's name.
