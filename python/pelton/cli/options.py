@@ -141,6 +141,17 @@ def count(text: str) -> int:
     return value
 
 
+def size(text: str) -> int:
+    """A whole number of bytes above zero."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes above 0")
+    return value
+
+
 def port(text: str) -> int:
     """A TCP port, or 0 for any that is free."""
     try:

@@ -7,15 +7,15 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pelton.cli import address, apps, options, supervised, tree
 from pelton.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from pelton.dashboard import Dashboard, ProcessFigures
+    from pelton.server import Server
 
 
 def add_parser(subparsers: options.Subparsers) -> None:
@@ -45,6 +45,22 @@ def add_options(parser: argparse.ArgumentParser, *, dashboard: bool) -> None:
     """Adds what `pelton serve` and `pelton run` have in common."""
     options.add(
         parser, "--workers", type=options.count, default=1, metavar="N", help="Web processes."
+    )
+    options.add(parser, "--access-log", action="store_true", help="Log one line a request.")
+    options.add(
+        parser,
+        "--root-path",
+        metavar="PATH",
+        default="",
+        help="The prefix under which a proxy serves the application, as /shop.",
+    )
+    options.add(
+        parser,
+        "--max-body",
+        type=options.size,
+        metavar="BYTES",
+        default=100 * 1024 * 1024,
+        help="Larger request bodies are answered 413.",
     )
     options.add(
         parser,
@@ -80,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace, listener: socket.socket) -> int:
     import pelton
     from pelton.dashboard import ProcessFigures
-    from pelton.server import StartupError
+    from pelton.server import Config, ConfigError, Server, StartupError
 
     figures = ProcessFigures()
     found = apps.load(args.app, factory=args.factory, app_dir=args.app_dir)
@@ -96,27 +112,24 @@ def _serve(args: argparse.Namespace, listener: socket.socket) -> int:
             address.print_banner(found.spec, listener, dashboard=args.dashboard)
 
     try:
-        pelton.run(_until_signal(found.app, listener, args.stop_timeout, dashboard, started))
+        config = Config(
+            graceful_timeout=args.stop_timeout,
+            access_log=args.access_log,
+            root_path=args.root_path,
+            max_body=args.max_body,
+            mounts={} if dashboard is None else {dashboard.prefix: dashboard},
+        )
+        server = Server(found.app, config, socks=(listener,), on_started=started)
+        pelton.run(_until_signal(server, dashboard))
+    except ConfigError as error:
+        raise CommandError(str(error)) from None
     except StartupError as error:
         raise CommandError(str(error), code=error.exit_code) from None
     return 0
 
 
-async def _until_signal(
-    app: Any,
-    listener: socket.socket,
-    stop_timeout: float,
-    dashboard: Dashboard | None,
-    started: Callable[[], None],
-) -> None:
+async def _until_signal(server: Server, dashboard: Dashboard | None) -> None:
     """Serves until SIGTERM or SIGINT; a second one does not wait for requests under way."""
-    from pelton.server import Config, Server
-
-    config = Config(
-        graceful_timeout=stop_timeout,
-        mounts={} if dashboard is None else {dashboard.prefix: dashboard},
-    )
-    server = Server(app, config, socks=(listener,), on_started=started)
 
     def stop() -> None:
         # Its event streams would keep the server from draining.

@@ -34,6 +34,9 @@ def run(args: argparse.Namespace, listener: socket.socket, *, jobs: bool) -> int
     apps.check_spec(args.app)
     directory = tempfile.mkdtemp(prefix="pelton-")
     os.environ[RUN_DIRECTORY] = directory
+    if args.dashboard_token:
+        # Not as an argument: every user of the machine can read those.
+        os.environ["PELTON_DASHBOARD_TOKEN"] = args.dashboard_token
     try:
         # asyncio's own loop: this process only waits, for children and signals.
         return asyncio.run(_live(args, listener, jobs))
@@ -103,6 +106,9 @@ def _web_parts(args: argparse.Namespace, listener: socket.socket) -> list[Part]:
     command = _command("serve", args)
     command += ["--fd", str(listener.fileno()), "--workers", "1"]
     command.append("--dashboard" if args.dashboard else "--no-dashboard")
+    command += ["--root-path", args.root_path, "--max-body", str(args.max_body)]
+    if args.access_log:
+        command.append("--access-log")
     return [
         Part(name, command, args.stop_timeout / 2, (listener.fileno(),))
         for name in _names("web", args.workers)

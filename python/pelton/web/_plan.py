@@ -152,9 +152,7 @@ def _respond_spec(route: APIRoute) -> RespondSpec:
             status_code=status,
             validate=validator_of(field),
             to_json=serializer.to_json if is_compiled else adapter.dump_json,
-            options={
-                name: value for name, (value, default) in options.items() if value != default
-            },
+            options={name: value for name, (value, default) in options.items() if value != default},
         )
     if is_default and actual is JSONResponse:
         return RespondSpec(way="json", status_code=status)
