@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    MutableMapping,
+    Sequence,
+)
 from contextvars import Context
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, Self, TypeVar, final
 
 from _typeshed import FileDescriptorLike
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import disjoint_base
+
+_T = TypeVar("_T")
 
 __version__: str
 
@@ -52,6 +62,14 @@ class BaseLoop:
         """Seconds of the monotonic clock."""
     def get_debug(self) -> bool:
         """Whether debug mode is on."""
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, _T] | Generator[Any, None, _T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[_T]:
+        """A stock task; a task factory, where one is set, makes it."""
     def _run_once(self) -> None: ...
     def _request_stop(self) -> None: ...
     def _bind(self) -> None: ...

@@ -249,7 +249,7 @@ def test_closing_finishes_what_was_asked(tmp_path: Path) -> None:
     ["sqlite://jobs.db", "sqlite:///", "sqlite:///:memory:", "sqlite:///a.db?b=c", "x://y", "a.db"],
 )
 def test_urls_that_mean_nothing(url: str) -> None:
-    with pytest.raises(_core.BrokerError, match="sqlite:////absolute/path.db"):
+    with pytest.raises(_core.BrokerError, match=r"sqlite:////absolute/path\.db"):
         _core.Broker(url)
 
 
