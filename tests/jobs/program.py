@@ -63,6 +63,14 @@ def runs_until_killed(marker: str) -> None:
         time.sleep(0.01)
 
 
+@jobs.task(cpu=True, retries=0, queue="images")
+def waits(gate: str) -> int:
+    """Holds its process until the file `gate` is there; in a queue of its own."""
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    return os.getpid()
+
+
 @jobs.task(cpu=True, retries=1)
 def fails(ctx: JobContext) -> None:
     """Asks for another attempt first, then fails with a traceback."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,12 +21,12 @@ from tests.jobs.support import on_loop, until
 
 @asynccontextmanager
 async def pool_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int = 1
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int = 1, concurrency: int = 100
 ) -> AsyncIterator[Worker]:
     """A worker of `program`, whose pool has imported it."""
     monkeypatch.setenv("PELTON_BROKER", f"sqlite:///{tmp_path / 'jobs.db'}")
     async with program.jobs:
-        worker = Worker(program.jobs, processes=processes)
+        worker = Worker(program.jobs, processes=processes, concurrency=concurrency)
         await worker.start()
         try:
             yield worker
@@ -132,6 +133,22 @@ async def test_stop_kills_and_returns(tmp_path: Path, monkeypatch: pytest.Monkey
     async with program.jobs:
         assert await job.status() == await waiting.status() == "queued"
         assert (await job.info()).attempt == 0
+
+
+@on_loop
+async def test_a_queue_for_the_pool_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, log = tmp_path / "gate", tmp_path / "log"
+    async with pool_of(tmp_path, monkeypatch, concurrency=2):
+        held = await program.waits.enqueue_many([(str(gate),)] * 6)
+        for number in range(5):
+            assert await (await program.append.enqueue(str(log), number)).result(40) == number
+        states = Counter([await job.status() for job in held])
+        assert states["running"] <= 2
+        assert states["queued"] >= 4
+        gate.touch()
+        assert len({await job.result(40) for job in held}) == 1
 
 
 async def _running(jobs: Jobs, id: str) -> bool:

@@ -42,6 +42,8 @@ pub struct WorkerSpec {
     pub pid: u32,
     /// The queues that it serves; empty: all.
     pub queues: Vec<String>,
+    /// Queues that it leaves to others, even so.
+    pub skip: Vec<String>,
     /// How many jobs it runs at a time.
     pub concurrency: u32,
     /// Seconds until its leases are lost, from each sign of life.
@@ -149,9 +151,9 @@ pub trait Broker: Send {
     /// One small batch of housekeeping: expired jobs end, old records go, dead workers' jobs are
     /// taken over. `true`: there may be more to do.
     fn tidy(&mut self, now: Time) -> Result<bool, BrokerError>;
-    /// When `lease` would next have something to do for these queues: `now` or earlier if at
-    /// once, `None` if it is not known. Outside a group.
-    fn work_at(&mut self, queues: &[String], now: Time) -> Result<Option<Time>, BrokerError>;
+    /// When `lease` would next have something to do for this worker: `now` or earlier if at once,
+    /// `None` if it is not known. Outside a group.
+    fn work_at(&mut self, spec: &WorkerSpec, now: Time) -> Result<Option<Time>, BrokerError>;
     /// Whether other processes wrote since the last call. Outside a group.
     fn was_changed_by_others(&mut self) -> Result<bool, BrokerError>;
     /// Running jobs of a worker that are to be cancelled. Outside a group.

@@ -393,7 +393,7 @@ impl Chance for Jitter {
 
 fn check(spec: &WorkerSpec) -> Result<(), BrokerError> {
     crate::job::check_name("worker", &spec.name)?;
-    for queue in &spec.queues {
+    for queue in spec.queues.iter().chain(&spec.skip) {
         crate::job::check_name("queue", queue)?;
     }
     if !(0.05..=86_400.0).contains(&spec.lease) {

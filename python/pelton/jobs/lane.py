@@ -40,6 +40,7 @@ class LaneSettings:
 
     name: str
     queues: Sequence[str]
+    skip: Sequence[str]
     concurrency: int
     lease: float
     unknown_task_delay: float
@@ -105,6 +106,7 @@ class Lane:
             self._broker,
             name=settings.name,
             queues=settings.queues,
+            skip=settings.skip,
             concurrency=settings.concurrency,
             lease=settings.lease,
             on_cancel=functools.partial(self._from_core, "cancel"),

@@ -7,7 +7,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -31,9 +32,10 @@ class Worker:
     """Runs jobs until it is stopped.
 
     jobs: those with the same URL share one connection. queues: those it serves; none given means
-    all. concurrency: jobs that it holds at a time, for each broker; it never leases more than it
-    can begin to run or hand to its pools. threads, processes: how many `def` and `cpu=True` tasks
-    run at a time; processes start with the worker if there is a task for them. lease: seconds
+    all. concurrency: jobs that it holds at a time, for each broker. threads, processes: how many
+    `def` and `cpu=True` tasks run at a time; processes start with the worker if there is a task
+    for them. Queues that hold only `cpu=True` tasks are served apart, two jobs for a process: give
+    such tasks a queue of their own, and the others need not wait behind them. lease: seconds
     after which the jobs of a killed worker run elsewhere; it is renewed while jobs run. grace:
     seconds that `stop` waits for running jobs. unknown_task_delay: seconds before a job whose task
     is not known here is offered again. app: a module that pool processes import, besides those
@@ -75,6 +77,7 @@ class Worker:
         self._settings = LaneSettings(
             name=self.name,
             queues=tuple(queues),
+            skip=(),
             concurrency=concurrency,
             lease=lease,
             unknown_task_delay=unknown_task_delay,
@@ -118,14 +121,40 @@ class Worker:
         try:
             for jobs, named in by_url.values():
                 await jobs.start()
-                lane = Lane(jobs.broker, named, self._settings, self._threads, self._processes)
-                await lane.start()
-                self._lanes.append(lane)
+                for settings in self._lane_settings(named):
+                    lane = Lane(jobs.broker, named, settings, self._threads, self._processes)
+                    await lane.start()
+                    self._lanes.append(lane)
         except BaseException:
             await self.stop(0.0)
             raise
         names = ", ".join(sorted(task.name for task in tasks)) or "none"
         _LOGGER.info("worker %s serves %d tasks: %s", self.name, len(tasks), names)
+
+    def _lane_settings(self, named: Mapping[str, Task[..., Any]]) -> list[LaneSettings]:
+        """A lane for the queues that hold only jobs for the pool, and one for all others.
+
+        So neither waits for the other, and no more pool jobs are leased than will soon begin:
+        those beyond would be missing at other workers.
+        """
+        every = {task.settings.queue for task in named.values()}
+        mixed = {task.settings.queue for task in named.values() if task.kind != "process"}
+        served = every & set(self._settings.queues) if self._settings.queues else every
+        pool = sorted(served - mixed)
+        if not pool:
+            return [self._settings]
+        lanes = [
+            replace(
+                self._settings,
+                name=f"{self.name}-pool",
+                queues=pool,
+                concurrency=min(self._process_count * 2, self._settings.concurrency),
+            )
+        ]
+        others = [queue for queue in self._settings.queues if queue not in pool]
+        if others or not self._settings.queues:
+            lanes.append(replace(self._settings, queues=others, skip=pool))
+        return lanes
 
     async def stop(self, grace: float | None = None) -> None:
         """Leases no more, lets running jobs end for `grace` seconds, and returns the others.

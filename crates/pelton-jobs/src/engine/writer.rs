@@ -185,7 +185,7 @@ impl WriteThread {
         let mut ready = Vec::new();
         for mut call in std::mem::take(&mut self.leases) {
             if call.work_at.is_none() {
-                match self.broker.work_at(&call.spec.queues, now) {
+                match self.broker.work_at(&call.spec, now) {
                     Ok(at) => call.work_at = Some(at.unwrap_or(Time::MAX)),
                     Err(error) => {
                         call.reply.send(Err(error));

@@ -64,13 +64,14 @@ fn settled(py: Python<'_>, settled: Vec<core::Settled>) -> PyResult<Py<PyAny>> {
 #[pymethods]
 impl WorkerSession {
     #[new]
-    #[pyo3(signature = (broker, *, name, queues, concurrency, lease=15.0, on_cancel, on_lost))]
+    #[pyo3(signature = (broker, *, name, queues, skip=Vec::new(), concurrency, lease=15.0, on_cancel, on_lost))]
     #[expect(clippy::too_many_arguments, reason = "keywords of the Python constructor")]
     fn new(
         py: Python<'_>,
         broker: &Bound<'_, Broker>,
         name: String,
         queues: Vec<String>,
+        skip: Vec<String>,
         concurrency: u32,
         lease: f64,
         on_cancel: Py<PyAny>,
@@ -78,7 +79,7 @@ impl WorkerSession {
     ) -> PyResult<Self> {
         let hostname = py.import("socket")?.call_method0("gethostname")?.extract()?;
         let pid = std::process::id();
-        let spec = WorkerSpec { name, hostname, pid, queues, concurrency, lease };
+        let spec = WorkerSpec { name, hostname, pid, queues, skip, concurrency, lease };
         let engine = Arc::clone(&broker.get().engine);
         let events = Box::new(Callbacks { on_cancel, on_lost });
         let session = py

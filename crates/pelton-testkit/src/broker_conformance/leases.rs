@@ -1,5 +1,6 @@
 //! Jobs are leased: the right one, to one worker, and not for ever.
 
+use pelton_jobs::broker::WorkerSpec;
 use pelton_jobs::job::End;
 use pelton_jobs::retry::MAX_LOSSES;
 use pelton_jobs::state::State;
@@ -24,7 +25,7 @@ pub fn priority_then_age(store: &dyn Store) {
     assert_eq!(ids(&world.lease(10)), order[3..]);
 }
 
-/// A worker gets jobs of its queues only; one without a list, of all.
+/// A worker gets jobs of its queues only, one without a list of all, but for those it skips.
 pub fn queues_are_chosen(store: &dyn Store) {
     let mut world = World::new(store);
     let mut other = job();
@@ -35,6 +36,10 @@ pub fn queues_are_chosen(store: &dyn Store) {
     let leased =
         write(world.broker.as_mut(), |broker| broker.lease(worker, &spec, 10, now)).unwrap();
     assert_eq!(ids(&leased), [ids_of[0]]);
+    let spec = WorkerSpec { skip: vec!["default".into()], ..worker_spec("shy", &[]) };
+    let leased =
+        write(world.broker.as_mut(), |broker| broker.lease(worker, &spec, 10, now)).unwrap();
+    assert!(leased.is_empty(), "it skips the queue of the job that is left");
     assert_eq!(ids(&world.lease(10)), [ids_of[1]]);
 }
 
@@ -46,7 +51,7 @@ pub fn paused_queues_rest(store: &dyn Store) {
     assert!(world.lease(10).is_empty());
     assert!(world.reader.queues().unwrap()[0].paused);
     let now = world.now;
-    let at = world.broker.work_at(&[], now).unwrap();
+    let at = world.broker.work_at(&worker_spec("any", &[]), now).unwrap();
     assert!(at.is_none_or(|at| at > now), "a paused queue is no work");
     world.write(|broker, _| broker.set_paused("default", false)).unwrap();
     assert_eq!(world.lease_one().id, id);
@@ -194,14 +199,22 @@ pub fn work_is_announced(store: &dyn Store) {
     let mut world = World::new(store);
     let now = world.now;
     let lease_end = now.after(10.0);
-    assert_eq!(world.broker.work_at(&[], now).unwrap(), Some(lease_end), "the worker's own lease");
+    assert_eq!(
+        world.broker.work_at(&worker_spec("any", &[]), now).unwrap(),
+        Some(lease_end),
+        "the worker's own lease"
+    );
     let mut later = job();
     later.run_at = Some(now.after(3.0));
     world.enqueue(vec![later]);
-    assert_eq!(world.broker.work_at(&[], now).unwrap(), Some(now.after(3.0)));
+    assert_eq!(world.broker.work_at(&worker_spec("any", &[]), now).unwrap(), Some(now.after(3.0)));
     let mut mails = job();
     mails.queue = "mails".into();
     world.enqueue(vec![mails]);
-    assert!(world.broker.work_at(&["mails".into()], now).unwrap().unwrap() <= now);
-    assert!(world.broker.work_at(&["other".into()], now).unwrap().unwrap() > now);
+    let mails = worker_spec("mails", &["mails"]);
+    assert!(world.broker.work_at(&mails, now).unwrap().unwrap() <= now);
+    let other = worker_spec("other", &["other"]);
+    assert!(world.broker.work_at(&other, now).unwrap().unwrap() > now);
+    let skips = WorkerSpec { skip: vec!["mails".into()], ..worker_spec("skips", &[]) };
+    assert!(world.broker.work_at(&skips, now).unwrap().unwrap() > now);
 }

@@ -227,6 +227,7 @@ pub fn worker_spec(name: &str, queues: &[&str]) -> WorkerSpec {
         hostname: "host".into(),
         pid: 7,
         queues: queues.iter().map(ToString::to_string).collect(),
+        skip: Vec::new(),
         concurrency: 4,
         lease: 10.0,
     }

@@ -33,7 +33,7 @@ impl SqliteBroker {
         self.promote(now)?;
         self.end_expired(now)?;
         self.take_over_lost(now)?;
-        let queues = self.open_queues(&spec.queues)?;
+        let queues = self.open_queues(spec)?;
         let mut leased = Vec::with_capacity(limit.min(1024));
         for row in self.next_rows(&queues, limit)? {
             if let Some(taken) = self.take(row, worker, now)? {
@@ -43,13 +43,13 @@ impl SqliteBroker {
         Ok(leased)
     }
 
-    /// When a lease for these queues would find something to do.
+    /// When a lease for this worker would find something to do.
     pub(super) fn next_work(
         &mut self,
-        queues: &[String],
+        spec: &WorkerSpec,
         now: Time,
     ) -> Result<Option<Time>, Fault> {
-        let queues = self.open_queues(queues)?;
+        let queues = self.open_queues(spec)?;
         if !self.next_rows(&queues, 1)?.is_empty() {
             return Ok(Some(now));
         }
@@ -82,14 +82,16 @@ impl SqliteBroker {
         Ok(())
     }
 
-    /// The rows of those queues that are not paused; all where `names` is empty.
-    fn open_queues(&self, names: &[String]) -> Result<Vec<i64>, Fault> {
+    /// The rows of a worker's queues that are not paused.
+    fn open_queues(&self, spec: &WorkerSpec) -> Result<Vec<i64>, Fault> {
+        let WorkerSpec { queues, skip, .. } = spec;
         let mut statement = self.cached("SELECT row, name FROM pelton_queues WHERE paused = 0")?;
         let mut found = statement.query([])?;
         let mut rows = Vec::new();
         while let Some(queue) = found.next()? {
             let name = queue.get_ref(1)?.as_str().unwrap_or_default();
-            if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            let wanted = queues.is_empty() || queues.iter().any(|wanted| wanted == name);
+            if wanted && !skip.iter().any(|skipped| skipped == name) {
                 rows.push(queue.get(0)?);
             }
         }

@@ -280,8 +280,8 @@ impl Broker for SqliteBroker {
         self.atomic(|broker| broker.tidy_up(now))
     }
 
-    fn work_at(&mut self, queues: &[String], now: Time) -> Result<Option<Time>, BrokerError> {
-        self.ask(|broker| broker.next_work(queues, now))
+    fn work_at(&mut self, spec: &WorkerSpec, now: Time) -> Result<Option<Time>, BrokerError> {
+        self.ask(|broker| broker.next_work(spec, now))
     }
 
     fn was_changed_by_others(&mut self) -> Result<bool, BrokerError> {
