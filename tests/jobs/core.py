@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +66,32 @@ async def answer(call: Callable[..., None], *args: Any, **options: Any) -> Any:
     waiter = asyncio.get_running_loop().create_future()
     assert call(*args, waiter=waiter, **options) is None
     return await waiter
+
+
+def sql(directory: Path, *statements: str) -> str:
+    """Runs statements on the broker's file; the rows of the last one as text.
+
+    In a process of its own: Python's sqlite3 is another copy of SQLite than the broker's, and
+    within one process two copies do not see each other's locks.
+    """
+    program = (
+        "import sqlite3, sys\n"
+        "connection = sqlite3.connect(sys.argv[1])\n"
+        "with connection:\n"
+        "    for statement in sys.argv[2:]:\n"
+        "        rows = connection.execute(statement).fetchall()\n"
+        "print(rows)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(directory / "jobs.db"), *statements],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return done.stdout.strip()
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pelton import _core
-from tests.jobs.core import Worker, answer, new_job, open_broker, until
+from tests.jobs.core import Worker, answer, new_job, open_broker, sql, until
 
 
 @pytest.fixture
@@ -268,40 +267,32 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_newer_schema(tmp_path: Path) -> None:
     open_broker(tmp_path).close()
-    with sqlite3.connect(tmp_path / "jobs.db") as connection:
-        connection.execute("UPDATE pelton_schema SET version = 99")
-    connection.close()
+    sql(tmp_path, "UPDATE pelton_schema SET version = 99")
     with pytest.raises(_core.BrokerError, match=r"jobs\.db: it was written by a newer Pelton"):
         open_broker(tmp_path)
 
 
-def test_the_file_may_be_the_applications_own(tmp_path: Path) -> None:
-    connection = sqlite3.connect(tmp_path / "jobs.db")
-    with connection:
-        connection.execute("CREATE TABLE users (name TEXT)")
-        connection.execute("INSERT INTO users VALUES ('ann')")
+def test_other_tables_of_the_file_are_left_alone(tmp_path: Path) -> None:
+    sql(tmp_path, "CREATE TABLE users (name TEXT)", "INSERT INTO users VALUES ('ann')")
     broker = open_broker(tmp_path)
     broker.enqueue([new_job()])
     broker.close()
-    assert connection.execute("SELECT name FROM users").fetchall() == [("ann",)]
-    connection.close()
+    assert sql(tmp_path, "SELECT name FROM users") == "[('ann',)]"
 
 
-def test_tables_keep_the_rules(broker: _core.Broker, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change", ["state = 3", "state = 4", "state = 7", "worker = 1", "attempt = -1", "state = 0"]
+)
+def test_tables_keep_the_rules(broker: _core.Broker, tmp_path: Path, change: str) -> None:
     broker.enqueue([new_job()])
-    connection = sqlite3.connect(tmp_path / "jobs.db")
-    for change in ("state = 3", "state = 4", "state = 7", "worker = 1", "attempt = -1"):
-        with pytest.raises(sqlite3.IntegrityError):
-            connection.execute(f"UPDATE pelton_jobs SET {change}")
-    connection.close()
+    with pytest.raises(RuntimeError, match="IntegrityError"):
+        sql(tmp_path, f"UPDATE pelton_jobs SET {change}")
 
 
 def test_damage_under_way_is_an_error_and_no_crash(tmp_path: Path) -> None:
     broker = open_broker(tmp_path)
     broker.enqueue([new_job()])
-    with sqlite3.connect(tmp_path / "jobs.db") as connection:
-        connection.execute("DROP TABLE pelton_jobs")
-    connection.close()
+    sql(tmp_path, "DROP TABLE pelton_jobs")
     with pytest.raises(_core.BrokerError, match=r"jobs\.db"):
         broker.enqueue([new_job()])
     with pytest.raises(_core.BrokerError, match=r"jobs\.db"):
@@ -309,19 +300,34 @@ def test_damage_under_way_is_an_error_and_no_crash(tmp_path: Path) -> None:
     broker.close()
 
 
+HOLD_LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("holds", flush=True)
+sys.stdin.readline()
+connection.execute("COMMIT")
+"""
+
+
 def test_a_lock_that_is_held_for_a_while(broker: _core.Broker, tmp_path: Path) -> None:
     broker.enqueue([new_job()])
-    connection = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, str(tmp_path / "jobs.db")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "holds\n"
     done: list[list[str] | None] = []
     thread = threading.Thread(target=lambda: done.append(broker.enqueue([new_job()])))
     thread.start()
     assert len(broker.list_jobs()) == 1, "readers do not wait"
     assert not done
-    connection.execute("COMMIT")
+    holder.communicate("go on\n", timeout=20)
     thread.join(20)
     assert len(done) == 1
-    connection.close()
 
 
 FULL_DISK = """

@@ -1,8 +1,10 @@
 //! The tables, and how a file gets them.
 //!
 //! The constraints repeat the rules of `state`: a row that breaks them cannot be written, by
-//! whatever program. All names begin with `pelton_`, so that the file may be the application's own
-//! database. Times are microseconds since the epoch.
+//! whatever program. All names begin with `pelton_`, so that other tables may be in the file; but
+//! a process that has a broker open must not open the same file with another copy of SQLite, such
+//! as Python's `sqlite3`: POSIX locks are the process's, so two copies do not see each other's
+//! locks, and closing one copy's file drops the other's. Times are microseconds since the epoch.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
