@@ -176,7 +176,7 @@ impl SqliteBroker {
         let state = state::first(ties.pending as usize, due, now);
         let inserted = self
             .cached(
-                "INSERT INTO pelton_jobs (id, state, queue, priority, due, task, policy, inputs, \
+                "INSERT OR FAIL INTO pelton_jobs (id, state, queue, priority, due, task, policy, inputs, \
                  pending, children, created_at, expires_at, timeout, result_ttl, key, grouping, \
                  payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?

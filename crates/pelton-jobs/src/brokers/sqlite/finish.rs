@@ -125,7 +125,7 @@ impl SqliteBroker {
         };
         let done: Option<(i64, u32)> = self
             .cached(
-                "UPDATE pelton_jobs SET state = ?1, worker = NULL, finished_at = ?2, \
+                "UPDATE OR FAIL pelton_jobs SET state = ?1, worker = NULL, finished_at = ?2, \
                  purge_at = ?2 + CAST(result_ttl * 1000000 AS INTEGER), result = ?3, reason = NULL, \
                  version = version + 1 \
                  WHERE row = ?4 AND id = ?5 AND state = 3 AND token = ?6 \
@@ -180,7 +180,7 @@ impl SqliteBroker {
         let ends = next.effects.contains(&Effect::Finish);
         let least = if next.state == State::Dead { DEAD_TTL_MIN } else { 0.0 };
         self.cached(
-            "UPDATE pelton_jobs SET state = ?1, worker = NULL, attempt = attempt - ?2, \
+            "UPDATE OR FAIL pelton_jobs SET state = ?1, worker = NULL, attempt = attempt - ?2, \
              failures = failures + ?3, losses = CASE WHEN ?4 THEN losses + 1 ELSE 0 END, \
              due = coalesce(?5, due), error = coalesce(?6, error), \
              reason = CASE WHEN ?1 = 6 THEN coalesce(?7, reason) ELSE ?7 END, \

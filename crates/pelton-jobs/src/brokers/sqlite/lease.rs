@@ -125,7 +125,7 @@ impl SqliteBroker {
         let Some(next) = state::step(State::Queued, Event::Leased, now) else { return Ok(None) };
         let taken = self
             .cached(
-                "UPDATE pelton_jobs SET state = ?1, worker = ?2, started_at = ?3, \
+                "UPDATE OR FAIL pelton_jobs SET state = ?1, worker = ?2, started_at = ?3, \
                  attempt = attempt + 1, token = token + 1, version = version + 1, \
                  progress = NULL, message = NULL, expires_at = NULL \
                  WHERE row = ?4 AND state = 2 AND (expires_at IS NULL OR expires_at > ?3) \
