@@ -24,6 +24,7 @@ from starlette.requests import Request as Request
 from starlette.responses import Response as Response
 from starlette.types import Scope
 
+from ._plan_threads import run_in_pool as run_in_pool
 from .background import BackgroundTasks as BackgroundTasks
 from .concurrency import shielded_exit
 from .dependencies.solve import SolvedDependency

@@ -46,7 +46,9 @@ pub(crate) struct Helpers {
     pub(crate) response_call: Py<PyAny>,
     /// FastAPI's `BackgroundTasks`.
     pub(crate) background_tasks: Py<PyAny>,
-    /// Coroutine `(callable)`: runs it in a thread.
+    /// `(callable)`, awaitable: runs it in a thread of ours.
+    pub(crate) run_in_pool: Py<PyAny>,
+    /// Coroutine `(callable)`: runs it in a thread of AnyIO's.
     pub(crate) run_sync: Py<PyAny>,
     /// `pydantic_core.from_json`.
     pub(crate) from_json: Py<PyAny>,
@@ -91,6 +93,7 @@ impl Helpers {
             response: named("Response")?,
             response_call: module.getattr("Response")?.getattr("__call__")?.unbind(),
             background_tasks: named("BackgroundTasks")?,
+            run_in_pool: named("run_in_pool")?,
             run_sync: named("run_sync")?,
             from_json: named("from_json")?,
             json_loads: json.getattr("loads")?.unbind(),

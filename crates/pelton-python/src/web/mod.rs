@@ -15,6 +15,7 @@ mod direct;
 mod extract;
 mod field;
 mod fill;
+mod given;
 mod helpers;
 mod json;
 mod leave;

@@ -15,10 +15,10 @@ use pyo3::exceptions::{PyException, PyStopAsyncIteration, PyUnboundLocalError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::PyList;
 
 use super::call::Job;
-use super::channel::{AsgiParts, Channel};
+use super::channel::Channel;
 use super::helpers::Helpers;
 use super::leave::Leave;
 use super::plan::{Kind, Node, Plan};
@@ -80,9 +80,9 @@ pub(crate) struct Progress {
     errors: Option<Py<PyList>>,
     /// The parsed body, or its bytes if it is not JSON; `None`: no body.
     pub(super) body: Option<Py<PyAny>>,
-    request: Option<Py<PyAny>>,
+    pub(super) request: Option<Py<PyAny>>,
     pub(super) background: Option<Py<PyAny>>,
-    temporal: Option<Py<PyAny>>,
+    pub(super) temporal: Option<Py<PyAny>>,
     cleanup: Option<Py<PyAny>>,
     leave_before_sending: Vec<Leave>,
     leave_at_end: Vec<Leave>,
@@ -92,7 +92,7 @@ pub(crate) struct Progress {
     pub(super) started: bool,
     /// It was sent, and its background tasks have run.
     answered: bool,
-    tracked: Option<Py<TrackedSend>>,
+    pub(super) tracked: Option<Py<TrackedSend>>,
 }
 
 impl Progress {
@@ -277,7 +277,8 @@ impl Progress {
                 let is_endpoint = node.parent.is_none();
                 let validator = self.plan.respond.validator().filter(|_| is_endpoint);
                 let job = Bound::new(py, Job::new(called, names, values, validator))?;
-                let running = helpers.run_sync.bind(py).call1((job,))?;
+                let run = if native { &helpers.run_in_pool } else { &helpers.run_sync };
+                let running = run.bind(py).call1((job,))?;
                 Ok(Next::Await(running, Awaiting::Value(index)))
             }
         }
@@ -540,77 +541,6 @@ impl Progress {
                 Next::Done
             }
             _ => Next::Raise(error),
-        }
-    }
-
-    // --- what Python's side of the framework needs ---
-
-    /// The request as ASGI has it.
-    pub(super) fn parts<'py>(&self, py: Python<'py>) -> PyResult<AsgiParts<'py>> {
-        if let (Channel::Native { .. }, Some(request)) = (&self.channel, &self.request) {
-            let request = request.bind(py);
-            return Ok(AsgiParts {
-                scope: request.getattr(intern!(py, "scope"))?.cast_into()?,
-                receive: request.getattr(intern!(py, "_receive"))?,
-                send: request.getattr(intern!(py, "_send"))?,
-            });
-        }
-        self.channel.parts(py, &self.plan.route)
-    }
-
-    /// The `Request`, one for all who ask.
-    pub(super) fn request<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(request) = &self.request {
-            return Ok(request.bind(py).clone());
-        }
-        let parts = self.parts(py)?;
-        let class = Helpers::of(py)?.request.bind(py);
-        let request = class.call1((parts.scope, parts.receive, parts.send))?;
-        self.request = Some(request.clone().unbind());
-        Ok(request)
-    }
-
-    /// The ASGI `send`, which notes that a response was begun.
-    pub(super) fn tracked_send<'py>(
-        &mut self,
-        py: Python<'py>,
-    ) -> PyResult<Bound<'py, TrackedSend>> {
-        if let Some(send) = &self.tracked {
-            return Ok(send.bind(py).clone());
-        }
-        let send = Bound::new(py, TrackedSend::new(self.parts(py)?.send, self.started))?;
-        self.tracked = Some(send.clone().unbind());
-        Ok(send)
-    }
-
-    /// The `BackgroundTasks`, one for all who ask.
-    pub(super) fn background_tasks<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(tasks) = &self.background {
-            return Ok(tasks.bind(py).clone());
-        }
-        let tasks = Helpers::of(py)?.background_tasks.bind(py).call0()?;
-        self.background = Some(tasks.clone().unbind());
-        Ok(tasks)
-    }
-
-    /// The `Response` for headers and status, one for all who ask.
-    pub(super) fn temporal_response<'py>(
-        &mut self,
-        py: Python<'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(response) = &self.temporal {
-            return Ok(response.bind(py).clone());
-        }
-        let response = Helpers::of(py)?.temporal_response.bind(py).call0()?;
-        self.temporal = Some(response.clone().unbind());
-        Ok(response)
-    }
-
-    /// The bytes of a body that has come.
-    pub(super) fn native_body<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        match &self.channel {
-            Channel::Native { exchange, .. } => Some(exchange.body(py)),
-            Channel::Asgi { .. } => None,
         }
     }
 }
