@@ -113,10 +113,13 @@ class _RequestField(FieldInfo):  # type: ignore[misc]  # final, yet FastAPI's cl
             self._warn_deprecated("example", "examples")
         if given.get("regex") is not None:
             self._warn_deprecated("regex", "pattern")
-        alias = given.get("alias")
-        for kind in ("validation_alias", "serialization_alias"):
-            if given.get(kind) is None and isinstance(alias, str):
-                given[kind] = alias
+        if given.get("validation_alias") is None:
+            given.pop("validation_alias", None)
+            # An alias of None takes back one that an inner mark gave.
+            if "alias" in given:
+                given["validation_alias"] = given["alias"]
+        if given.get("serialization_alias") is None and isinstance(given.get("alias"), str):
+            given["serialization_alias"] = given["alias"]
         given["pattern"] = given.get("pattern") or given.get("regex")
         for name in _OWN_OPTIONS:
             given.pop(name, None)
