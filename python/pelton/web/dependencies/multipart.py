@@ -2,14 +2,14 @@
 
 from ..logger import logger
 
-NOT_INSTALLED = (
+multipart_not_installed_error = (
     'Form data requires "python-multipart" to be installed. \n'
     'You can install "python-multipart" with: \n\n'
     "pip install python-multipart\n"
 )
 """What to do when nothing can parse forms."""
 
-WRONG_PACKAGE = (
+multipart_incorrect_install_error = (
     'Form data requires "python-multipart" to be installed. '
     'It seems you installed "multipart" instead. \n'
     'You can remove "multipart" with: \n\n'
@@ -40,11 +40,11 @@ def _problem() -> str | None:
     try:
         from multipart import __version__ as other_version  # type: ignore[import-untyped]
     except ImportError:
-        return NOT_INSTALLED
+        return multipart_not_installed_error
     if not other_version:
-        return NOT_INSTALLED
+        return multipart_not_installed_error
     try:
         from multipart.multipart import parse_options_header  # type: ignore[import-untyped]
     except ImportError:
-        return WRONG_PACKAGE
-    return None if parse_options_header else WRONG_PACKAGE
+        return multipart_incorrect_install_error
+    return None if parse_options_header else multipart_incorrect_install_error

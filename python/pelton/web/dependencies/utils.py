@@ -11,6 +11,10 @@ from .body import request_body_to_args as request_body_to_args
 from .flat import get_flat_params as get_flat_params
 from .models import Dependant as Dependant
 from .multipart import ensure_multipart_is_installed as ensure_multipart_is_installed
+from .multipart import (
+    multipart_incorrect_install_error as multipart_incorrect_install_error,
+)
+from .multipart import multipart_not_installed_error as multipart_not_installed_error
 from .parameter import ParamDetails as ParamDetails
 from .parameter import analyze_param as analyze_param
 from .solve import SolvedDependency as SolvedDependency
