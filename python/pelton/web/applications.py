@@ -41,7 +41,7 @@ from .openapi.docs import (
 )
 from .openapi.utils import get_openapi
 from .params import Depends
-from .routing.frontend import Fallback
+from .routing.frontend import Fallback, should_check_directory
 from .routing.lifespan import nest
 from .routing.operations import Operations
 from .routing.options import OperationOptions, show_options
@@ -343,7 +343,8 @@ class FastAPI(Operations, Starlette):
         check_dir: bool | Literal["auto"] = "auto",
     ) -> None:
         """Serves a built front end after all other routes; see `APIRouter.frontend`."""
-        self.router.frontend(path, directory=directory, fallback=fallback, check_dir=check_dir)
+        checks = should_check_directory(directory, check_dir)
+        self.router.frontend(path, directory=directory, fallback=fallback, check_dir=checks)
 
     def include_router(
         self,

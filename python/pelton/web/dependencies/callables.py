@@ -72,10 +72,11 @@ def _matches(call: Callable[..., Any], test: Callable[[Any], bool], routine_only
 @lru_cache(maxsize=4096)
 def _kind_of(key: _ById) -> CallKind:
     call = key.call
-    if _matches(call, inspect.isgeneratorfunction, routine_only=False):
-        return CallKind.generator
+    # A wrapper may be of another kind than what it wraps: the asynchronous kind decides.
     if _matches(call, inspect.isasyncgenfunction, routine_only=False):
         return CallKind.async_generator
+    if _matches(call, inspect.isgeneratorfunction, routine_only=False):
+        return CallKind.generator
     if _matches(call, iscoroutinefunction, routine_only=True):
         return CallKind.coroutine
     return CallKind.plain

@@ -211,11 +211,12 @@ class PathDescriber:
                 media_type or "application/json", {}
             )
             deep_dict_update(content.setdefault("schema", {}), self._schema(field))
+        # Looked up even where it is not needed: a status that is no number must not pass.
+        meaning = _RANGE_NAMES.get(str(status).upper()) or http.client.responses.get(int(status))
         description = (
             extra.get("description")
             or target.get("description")
-            or _RANGE_NAMES.get(str(status).upper())
-            or http.client.responses.get(int(status))
+            or meaning
             or "Additional Response"
         )
         deep_dict_update(target, extra)

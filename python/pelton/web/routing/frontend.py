@@ -45,7 +45,8 @@ def should_check_directory(
     if os.environ.get("FASTAPI_ENV") != "development":
         return True
     if not os.path.isdir(directory):
-        warnings.warn(_missing(directory), stacklevel=4)
+        # Points at the caller of `frontend`.
+        warnings.warn(_missing(directory), stacklevel=3)
     return False
 
 

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Match, compile_path, get_name
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import Unpack
 
-from .. import params
+from .. import _plan, params
 from ..annotations import lenient_issubclass
 from ..datastructures import Default, DefaultPlaceholder
 from ..dependencies.analysis import (
@@ -222,7 +222,7 @@ class APIRoute(routing.Route):
     def _build_app(self) -> ASGIApp:
         """The ASGI app of this route: the compiled plan if there is one, else the handler's."""
         if type(self).get_route_handler is APIRoute.get_route_handler:
-            compiled = _compile(self)
+            compiled = _plan.compile_route(self)
             if compiled is not None:
                 return compiled
         return request_response(self.original_route.get_route_handler())
@@ -297,16 +297,6 @@ _PLAIN_OPTIONS = (
     "openapi_extra",
     "generate_unique_id_function",
 )
-
-
-def _compile(route: APIRoute) -> ASGIApp | None:
-    """Asks the compiler of plans; `None` sends the route's requests the reference way."""
-    try:
-        from .. import _plan  # type: ignore[attr-defined,unused-ignore]
-    except ImportError:
-        return None
-    compiled: ASGIApp | None = _plan.compile_route(route)
-    return compiled
 
 
 show_options(APIRoute.__init__)
