@@ -141,6 +141,35 @@ class ListenerHandle:
     def stop(self) -> None:
         """Accept no more."""
 
+# --- server -------------------------------------------------------------------------------------
+
+@final
+class HttpServer:
+    """An HTTP server in the loop's thread. All calls in that thread, but `stats` from any.
+
+    `event_loop` is a `pelton.Loop`, `config` a `pelton.server.Config`; `state` is what the app's
+    lifespan left for its requests: each gets a shallow copy.
+    """
+
+    def __new__(
+        cls, event_loop: asyncio.AbstractEventLoop, app: Any, config: Any, state: dict[str, Any]
+    ) -> HttpServer: ...
+    def listen(self, fd: int) -> None:
+        """Accepts on a listening socket. The descriptor is the server's from now on."""
+    def shutdown(self) -> None:
+        """Stops accepting; idle connections close now, others after the request under way, and
+        WebSockets with code 1012."""
+    def abort(self) -> int:
+        """Closes all connections at once and cancels their tasks; how many."""
+    def on_idle(self, callback: Callable[[], object]) -> None:
+        """Calls `callback` once, when no connection is open and no request's task runs."""
+    connections: int
+    def stats(self) -> dict[str, Any]:
+        """The counters: see `pelton.server.stats`."""
+
+def http_stats() -> dict[str, Any]:
+    """The counters of a server that has served nothing: zeros to add to."""
+
 # --- web ----------------------------------------------------------------------------------------
 
 @final

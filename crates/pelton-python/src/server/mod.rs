@@ -1,8 +1,29 @@
 //! The HTTP server: connections that live in the loop's thread.
+//!
+//! Bytes come to a [`connection`], whose engine (`pelton-http`) finds requests in them; a
+//! [`request`] goes to the framework's plan or, by [`asgi`], to the application; what that sends
+//! comes back to the engine and leaves at the end of the loop's turn.
+
+mod access_log;
+mod asgi;
+mod awaitable;
+mod connection;
+mod counters;
+mod exchange;
+mod header_names;
+mod http_server;
+mod message;
+mod options;
+mod request;
+mod runner;
+mod scope;
+mod shared;
+mod websocket;
 
 use pyo3::prelude::*;
 
 /// Adds this area's names to `pelton._core`.
-pub(crate) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<http_server::HttpServer>()?;
+    module.add_function(wrap_pyfunction!(http_server::http_stats, module)?)
 }

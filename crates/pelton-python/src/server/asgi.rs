@@ -1,0 +1,207 @@
+//! A request as an ASGI application sees it: `receive`, `send`, and the end of its run.
+
+use std::rc::Rc;
+
+use pyo3::exceptions::{PyException, PyOSError};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::event_loop::GilBound;
+
+use super::awaitable::{Done, Source, Waiting};
+use super::message::{self, Message};
+use super::request::Request;
+use super::runner::{Run, Runner};
+
+/// Calls the application and runs what it returns, at once if the loop allows.
+pub(super) fn start(py: Python<'_>, request: &Rc<Request>) -> PyResult<()> {
+    let scope = request.scope(py)?;
+    let receive = Py::new(py, Receive::new(request.clone()))?;
+    let send = Py::new(py, Send::new(request.clone()))?;
+    let coroutine = request.app(py).call1((scope, receive, send))?;
+    let runner = Runner::wrap(&coroutine, request.clone())?;
+    spawn(py, request, &runner)
+}
+
+/// Runs a request's coroutine as a task that the server keeps until it ends.
+pub(super) fn spawn(
+    py: Python<'_>,
+    request: &Rc<Request>,
+    coroutine: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let shared = &request.connection.shared;
+    let name = intern!(py, "pelton request");
+    let context = shared.new_context(py)?;
+    let task =
+        shared.event_loop.spawn_inline(py, coroutine, Some(&context), Some(name.as_any()))?;
+    if !task.call_method0(intern!(py, "done"))?.is_truthy()? {
+        shared.keep_task(request.id, task);
+    }
+    Ok(())
+}
+
+/// The ASGI callable `receive`.
+#[pyclass(frozen, module = "pelton._core")]
+pub(super) struct Receive(GilBound<Rc<Request>>);
+
+impl Receive {
+    pub(super) fn new(request: Rc<Request>) -> Self {
+        Self(GilBound::new(request))
+    }
+}
+
+#[pymethods]
+impl Receive {
+    fn __call__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.0.poll_receive(py)? {
+            Some(event) => Done::value(py, event),
+            None => Waiting::on(py, Rc::new(Receiving((*self.0).clone()))),
+        }
+    }
+}
+
+/// The ASGI callable `send`.
+#[pyclass(frozen, module = "pelton._core")]
+pub(super) struct Send(GilBound<Rc<Request>>);
+
+impl Send {
+    pub(super) fn new(request: Rc<Request>) -> Self {
+        Self(GilBound::new(request))
+    }
+}
+
+#[pymethods]
+impl Send {
+    fn __call__(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.0.send(message)?;
+        if self.0.connection.is_writing_paused() && self.0.is_open() {
+            return Waiting::on(py, Rc::new(Draining((*self.0).clone())));
+        }
+        Done::none(py)
+    }
+}
+
+/// Waits for a message to `receive`.
+struct Receiving(Rc<Request>);
+
+impl Source for Receiving {
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.0.poll_receive(py)
+    }
+
+    fn park(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.0.receivers.park(&self.0.connection.shared.event_loop.object(py)?)
+    }
+}
+
+/// Waits for room in the transport's queue.
+struct Draining(Rc<Request>);
+
+impl Source for Draining {
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        if self.0.is_gone() {
+            return Err(message::disconnected());
+        }
+        Ok((!self.0.connection.is_writing_paused()).then(|| py.None()))
+    }
+
+    fn park(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.0.connection.writers.park(&self.0.connection.shared.event_loop.object(py)?)
+    }
+}
+
+impl Request {
+    /// Takes a message from the application.
+    fn send(&self, message: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = message.py();
+        let (message, kind) = Message::new(message)?;
+        if self.is_gone() {
+            return Err(message::disconnected());
+        }
+        let kind = kind.to_str()?;
+        if !self.is_open() {
+            return Err(message::unexpected(kind, "none, the response is complete"));
+        }
+        match kind {
+            "http.response.start" => {
+                let status = message.status()?;
+                let fields = message.fields()?;
+                let stamp = self.connection.shared.stamp.borrow();
+                self.connection
+                    .engine
+                    .borrow_mut()
+                    .start_response(&stamp, status, fields.iter())
+                    .map_err(message::response_error)?;
+                self.status.set(status);
+                Ok(())
+            }
+            "http.response.body" => {
+                let body = message.body()?;
+                let more = message.more_body()?;
+                self.connection
+                    .engine
+                    .borrow_mut()
+                    .send_body(self.connection.shared.now(), body.as_slice(), more)
+                    .map_err(message::response_error)?;
+                if !more {
+                    self.connection.finish_request(py, self)?;
+                }
+                self.connection.advance(py);
+                Ok(())
+            }
+            _ => Err(message::unexpected(kind, "'http.response.start' or 'http.response.body'")),
+        }
+    }
+
+    /// The run is over and this is what is wrong with it: the client gets 500, or the end of its
+    /// connection where the response had begun.
+    pub(super) fn fail(&self, py: Python<'_>) -> PyResult<()> {
+        self.connection.shared.counters.failed.add(1);
+        if !self.is_open() {
+            return Ok(());
+        }
+        let stamp = self.connection.shared.stamp.borrow();
+        self.connection.engine.borrow_mut().fail(self.connection.shared.now(), &stamp);
+        drop(stamp);
+        self.status.set(500);
+        self.connection.finish_request(py, self)?;
+        self.connection.advance(py);
+        Ok(())
+    }
+
+    /// An exception that nobody handled. A client that left is no error of the application.
+    pub(super) fn report(&self, py: Python<'_>, error: &PyErr) {
+        let expected = self.is_gone() && error.is_instance_of::<PyOSError>(py);
+        if !expected {
+            self.connection.shared.log_error(py, "Exception in ASGI application", error);
+        }
+    }
+}
+
+impl Run for Request {
+    fn ended(&self, py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
+        self.connection.shared.remove_task(py, self.id);
+        match result {
+            Ok(()) if self.is_open() => {
+                let started = self.connection.engine.borrow().is_response_started();
+                let problem = if started {
+                    "ASGI application returned without completing its response"
+                } else {
+                    "ASGI application returned without a response"
+                };
+                self.connection.shared.log_message(py, "error", problem);
+                self.fail(py)
+            }
+            Ok(()) => Ok(()),
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                self.report(py, &error);
+                self.fail(py)
+            }
+            // Cancelled, or on the way out of the loop.
+            Err(error) => {
+                self.fail(py)?;
+                Err(error)
+            }
+        }
+    }
+}

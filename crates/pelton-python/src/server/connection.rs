@@ -1,0 +1,467 @@
+//! One client's connection: between the loop's transport and the engine.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::rc::{Rc, Weak};
+
+use pelton_http::h1::{self, Event, Fate, Head, RequestError};
+use pelton_http::websocket::Handshake;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::transport::native::{NativeProtocol, NativeTransport};
+
+use super::awaitable::Waiters;
+use super::exchange::PlanExchange;
+use super::request::Request;
+use super::scope::Addresses;
+use super::shared::Shared;
+use super::websocket::Session;
+use super::{asgi, websocket};
+
+/// The transport's queue: above the first number of bytes applications wait, until the second.
+const WRITE_LIMITS: (usize, usize) = (256 * 1024, 64 * 1024);
+/// Responses of a pipeline are handed to the transport in pieces of about this size.
+const FLUSH_ABOVE: usize = 64 * 1024;
+
+/// A connection of the server, in one of two lives: HTTP, and after an upgrade WebSocket.
+pub(super) struct HttpConnection {
+    pub(super) shared: Rc<Shared>,
+    pub(super) engine: RefCell<h1::Connection>,
+    /// Those who wait for room in the transport's queue.
+    pub(super) writers: Waiters,
+    id: u64,
+    me: Weak<Self>,
+    transport: RefCell<Option<Rc<dyn NativeTransport>>>,
+    current: RefCell<Option<Rc<Request>>>,
+    session: RefCell<Option<Rc<Session>>>,
+    addresses: OnceCell<Addresses>,
+    advancing: Cell<bool>,
+    reading_paused: Cell<bool>,
+    writing_paused: Cell<bool>,
+    closing: Cell<bool>,
+}
+
+impl HttpConnection {
+    pub(super) fn new(shared: Rc<Shared>) -> Rc<Self> {
+        let engine = h1::Connection::new(shared.options.limits.clone(), shared.now());
+        let id = shared.new_id();
+        Rc::new_cyclic(|me| Self {
+            shared,
+            engine: RefCell::new(engine),
+            writers: Waiters::default(),
+            id,
+            me: me.clone(),
+            transport: RefCell::default(),
+            current: RefCell::default(),
+            session: RefCell::default(),
+            addresses: OnceCell::new(),
+            advancing: Cell::new(false),
+            reading_paused: Cell::new(false),
+            writing_paused: Cell::new(false),
+            closing: Cell::new(false),
+        })
+    }
+
+    /// Whether applications should stop producing.
+    pub(super) fn is_writing_paused(&self) -> bool {
+        self.writing_paused.get()
+    }
+
+    /// The addresses of both ends, made when first asked for.
+    pub(super) fn addresses(&self, py: Python<'_>) -> PyResult<&Addresses> {
+        if let Some(addresses) = self.addresses.get() {
+            return Ok(addresses);
+        }
+        let (peer, local) = match self.transport.borrow().as_ref() {
+            Some(transport) => (transport.peer(), transport.local()),
+            None => (None, None),
+        };
+        let addresses = Addresses::new(py, peer, local)?;
+        Ok(self.addresses.get_or_init(|| addresses))
+    }
+
+    /// The client's address for people.
+    pub(super) fn client_text(&self) -> String {
+        let peer = self.transport.borrow().as_ref().and_then(|transport| transport.peer());
+        peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string())
+    }
+
+    /// Handles what the engine finds, sends what it has to say, and does with the transport what it
+    /// decides. Called after everything that could change one of these.
+    pub(super) fn advance(&self, py: Python<'_>) {
+        if self.advancing.replace(true) {
+            // Within the loop below: it goes on by itself. But an application that sends much in
+            // its first step must learn when to wait.
+            self.write_if_long(py);
+            return;
+        }
+        while !self.writing_paused.get() {
+            let event = {
+                let stamp = self.shared.stamp.borrow();
+                self.engine.borrow_mut().poll_event(self.shared.now(), &stamp)
+            };
+            let Some(event) = event else { break };
+            if let Err(error) = self.on_event(py, event) {
+                self.shared.log_error(py, "Error in the server", &error);
+                self.engine.borrow_mut().abort();
+            }
+            self.write_if_long(py);
+        }
+        self.advancing.set(false);
+        self.flush(py);
+    }
+
+    /// The part of the body that is there, and whether more comes; None where one has to wait.
+    pub(super) fn take_body(&self, py: Python<'_>) -> PyResult<Option<(Py<PyBytes>, bool)>> {
+        let mut engine = self.engine.borrow_mut();
+        let complete = engine.is_body_complete();
+        if engine.body().is_empty() && !complete {
+            engine.want_body(self.shared.now());
+            drop(engine);
+            self.flush(py);
+            return Ok(None);
+        }
+        let body = PyBytes::new(py, engine.body()).unbind();
+        engine.clear_body();
+        drop(engine);
+        if !complete {
+            self.advance(py);
+        }
+        Ok(Some((body, !complete)))
+    }
+
+    /// The response of `request` is complete.
+    pub(super) fn finish_request(&self, py: Python<'_>, request: &Request) -> PyResult<()> {
+        let is_current =
+            self.current.borrow().as_ref().is_some_and(|current| current.id == request.id);
+        let current = if is_current { self.current.borrow_mut().take() } else { None };
+        let answered = request.answered(py);
+        drop(current);
+        answered
+    }
+
+    /// Looks at the timeouts.
+    pub(super) fn tick(&self, py: Python<'_>) {
+        let now = self.shared.now();
+        let queued = self.transport.borrow().as_ref().map_or(0, |t| t.write_buffer_len());
+        let session = self.session.borrow().clone();
+        if let Some(session) = session
+            && session.is_open()
+        {
+            session.tick(py, now, queued);
+        } else {
+            let event = {
+                let stamp = self.shared.stamp.borrow();
+                self.engine.borrow_mut().handle_timeout(now, queued, &stamp)
+            };
+            if let Some(Event::Refused(error)) = event {
+                self.on_refused(py, error);
+            }
+        }
+        self.flush(py);
+    }
+
+    /// Serves no further request: closes now, or after the one under way.
+    pub(super) fn shutdown(&self, py: Python<'_>) {
+        self.engine.borrow_mut().shutdown();
+        let session = self.session.borrow().clone();
+        if let Some(session) = session {
+            session.shutdown();
+        }
+        self.flush(py);
+    }
+
+    /// Closes at once.
+    pub(super) fn abort(&self, py: Python<'_>) {
+        self.engine.borrow_mut().abort();
+        if let Some(transport) = self.transport.borrow().as_ref() {
+            transport.abort(py);
+        }
+    }
+
+    /// Sends the output and does what the engine decided.
+    pub(super) fn flush(&self, py: Python<'_>) {
+        let Some(transport) = self.transport.borrow().clone() else { return };
+        self.write_output(py, transport.as_ref());
+        let (mut fate, mut wants_read) = {
+            let engine = self.engine.borrow();
+            (engine.poll_fate(), engine.wants_read())
+        };
+        let session = self.session.borrow().clone();
+        if let Some(session) = session
+            && session.is_open()
+        {
+            (fate, wants_read) = session.flush(py, transport.as_ref());
+        }
+        match fate {
+            Fate::Open | Fate::Linger => self.set_reading(transport.as_ref(), wants_read),
+            Fate::Close if !self.closing.replace(true) => {
+                self.lost_request(py);
+                transport.close(py);
+            }
+            Fate::Abort if !self.closing.replace(true) => {
+                self.lost_request(py);
+                transport.abort(py);
+            }
+            Fate::Close | Fate::Abort => {}
+        }
+    }
+
+    fn write_output(&self, py: Python<'_>, transport: &dyn NativeTransport) {
+        let mut engine = self.engine.borrow_mut();
+        if !engine.poll_output().is_empty() {
+            self.shared.counters.bytes_out.add(engine.poll_output().len());
+            transport.write(py, engine.poll_output());
+            engine.clear_output();
+        }
+    }
+
+    fn write_if_long(&self, py: Python<'_>) {
+        if self.engine.borrow().poll_output().len() > FLUSH_ABOVE
+            && let Some(transport) = self.transport.borrow().clone()
+        {
+            self.write_output(py, transport.as_ref());
+        }
+    }
+
+    fn set_reading(&self, transport: &dyn NativeTransport, wanted: bool) {
+        if wanted != self.reading_paused.get() {
+            return;
+        }
+        self.reading_paused.set(!wanted);
+        if wanted {
+            transport.resume_reading();
+        } else {
+            transport.pause_reading();
+        }
+    }
+
+    fn on_event(&self, py: Python<'_>, event: Event) -> PyResult<()> {
+        match event {
+            Event::Request(head) => self.on_request(py, head),
+            Event::Body => self.on_body(py),
+            Event::Refused(error) => {
+                self.on_refused(py, error);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_request(&self, py: Python<'_>, head: Head) -> PyResult<()> {
+        let Some(me) = self.me.upgrade() else { return Ok(()) };
+        let counters = &self.shared.counters;
+        counters.requests.add(1);
+        if head.is_websocket_upgrade() {
+            return self.on_upgrade(py, me, head);
+        }
+        counters.in_flight.add(1);
+        let mount = self.mount(&head);
+        let request = Rc::new(Request::new(me, head, mount));
+        *self.current.borrow_mut() = Some(request.clone());
+        let routed = match &self.shared.web {
+            Some(web) if mount.is_none() => {
+                let has_body = request.head.has_body();
+                let mut routed = Ok(None);
+                request.with_head(&mut |head| routed = web.route(py, &head, has_body));
+                routed
+            }
+            _ => Ok(None),
+        };
+        let started = match routed {
+            Ok(Some(routed)) if request.head.has_body() && routed.wants_body() => {
+                *request.plan.borrow_mut() = Some(routed);
+                self.engine.borrow_mut().collect_body(self.shared.now());
+                return self.on_body(py);
+            }
+            Ok(Some(routed)) => start_plan(py, &request, routed),
+            Ok(None) => asgi::start(py, &request),
+            Err(error) => Err(error),
+        };
+        fail_on_error(py, &request, started)
+    }
+
+    fn on_upgrade(&self, py: Python<'_>, me: Rc<Self>, head: Head) -> PyResult<()> {
+        match Handshake::check(&head) {
+            Ok(handshake) => {
+                let mount = self.mount(&head);
+                let session = Session::new(me, head, handshake, mount);
+                *self.session.borrow_mut() = Some(session.clone());
+                websocket::start(py, &session)
+            }
+            Err(error) => {
+                let stamp = self.shared.stamp.borrow();
+                let headers = [
+                    (&b"content-type"[..], &b"text/plain; charset=utf-8"[..]),
+                    (b"sec-websocket-version", b"13"),
+                    (b"connection", b"close"),
+                ];
+                let answered = self.engine.borrow_mut().respond(
+                    self.shared.now(),
+                    &stamp,
+                    error.status(),
+                    headers.into_iter(),
+                    error.to_string().as_bytes(),
+                );
+                self.shared.counters.count_status(error.status());
+                answered.map_err(super::message::response_error)
+            }
+        }
+    }
+
+    /// The mounted app whose prefix the path has.
+    fn mount(&self, head: &Head) -> Option<usize> {
+        self.shared.options.mounts.iter().position(|(prefix, _)| {
+            head.path()
+                .strip_prefix(prefix.as_bytes())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        })
+    }
+
+    fn on_body(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(request) = self.current.borrow().clone() else { return Ok(()) };
+        if request.plan.borrow().is_none() {
+            return request.receivers.wake(py);
+        }
+        {
+            let mut engine = self.engine.borrow_mut();
+            if !engine.is_body_complete() {
+                return Ok(());
+            }
+            *request.collected.borrow_mut() = Some(PyBytes::new(py, engine.body()).unbind());
+            engine.clear_body();
+        }
+        let routed = request.plan.borrow_mut().take();
+        let started = match routed {
+            Some(routed) => start_plan(py, &request, routed),
+            None => Ok(()),
+        };
+        fail_on_error(py, &request, started)
+    }
+
+    /// The engine answered for us.
+    fn on_refused(&self, py: Python<'_>, error: RequestError) {
+        let counters = &self.shared.counters;
+        counters.refused.add(1);
+        counters.count_status(error.status());
+        self.shared.log_message(
+            py,
+            "debug",
+            &format!("refused a request of {}: {error}", self.client_text()),
+        );
+        self.lost_request(py);
+    }
+
+    /// Whoever works on a request or a WebSocket here learns that nobody waits for it.
+    fn lost_request(&self, py: Python<'_>) {
+        let current = self.current.borrow_mut().take();
+        let session = self.session.borrow().clone();
+        let told = current.map_or(Ok(()), |request| request.gone(py));
+        let told = told.and(session.map_or(Ok(()), |session| session.lost(py)));
+        if let Err(error) = told.and(self.writers.wake(py)) {
+            self.shared.log_error(py, "Error while ending a connection", &error);
+        }
+    }
+
+    /// Too many connections: the client may come again.
+    fn turn_away(&self, py: Python<'_>, transport: &dyn NativeTransport) {
+        self.shared.counters.rejected.add(1);
+        self.shared.counters.count_status(503);
+        self.closing.set(true);
+        transport.write(
+            py,
+            b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 21\r\n\
+              content-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n\
+              Too many connections\n",
+        );
+        transport.close(py);
+    }
+}
+
+impl NativeProtocol for HttpConnection {
+    fn connection_made(&self, py: Python<'_>, transport: Rc<dyn NativeTransport>) {
+        transport.set_write_limits(WRITE_LIMITS.0, WRITE_LIMITS.1);
+        if self.shared.connections.borrow().len() >= self.shared.options.max_connections {
+            return self.turn_away(py, transport.as_ref());
+        }
+        self.shared.counters.accepted.add(1);
+        *self.transport.borrow_mut() = Some(transport);
+        if let Some(me) = self.me.upgrade() {
+            self.shared.add_connection(self.id, me);
+        }
+        if self.shared.shutting_down.get() {
+            self.shutdown(py);
+        }
+    }
+
+    fn data_received(&self, py: Python<'_>, data: &[u8]) {
+        self.shared.counters.bytes_in.add(data.len());
+        let now = self.shared.now();
+        let session = self.session.borrow().clone();
+        if let Some(session) = session
+            && session.is_open()
+        {
+            session.handle_data(py, now, data);
+            self.flush(py);
+            return;
+        }
+        self.engine.borrow_mut().handle_data(now, data);
+        self.advance(py);
+    }
+
+    fn eof_received(&self, py: Python<'_>) -> bool {
+        self.engine.borrow_mut().handle_eof();
+        let session = self.session.borrow().clone();
+        if let Some(session) = session {
+            session.handle_eof();
+        }
+        self.lost_request(py);
+        false
+    }
+
+    fn pause_writing(&self, _py: Python<'_>) {
+        self.writing_paused.set(true);
+    }
+
+    fn resume_writing(&self, py: Python<'_>) {
+        self.writing_paused.set(false);
+        if let Err(error) = self.writers.wake(py) {
+            self.shared.log_error(py, "Error in the server", &error);
+        }
+        self.advance(py);
+    }
+
+    fn connection_lost(&self, py: Python<'_>, _error: Option<io::Error>) {
+        self.closing.set(true);
+        self.writing_paused.set(false);
+        self.engine.borrow_mut().handle_eof();
+        let session = self.session.borrow_mut().take();
+        if let Some(session) = &session {
+            session.handle_eof();
+        }
+        self.lost_request(py);
+        if let Some(Err(error)) = session.map(|session| session.lost(py)) {
+            self.shared.log_error(py, "Error while ending a connection", &error);
+        }
+        let transport = self.transport.borrow_mut().take();
+        drop(transport);
+        self.shared.remove_connection(py, self.id);
+    }
+}
+
+/// Runs the plan of a request whose body, if it wants one, is there.
+fn start_plan(py: Python<'_>, request: &Rc<Request>, routed: crate::web::Routed) -> PyResult<()> {
+    let coroutine = routed.start(py, Rc::new(PlanExchange::new(request.clone())))?;
+    asgi::spawn(py, request, &coroutine)
+}
+
+/// An application that fails before it runs answers 500 like one that fails later.
+fn fail_on_error(py: Python<'_>, request: &Request, started: PyResult<()>) -> PyResult<()> {
+    match started {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            request.report(py, &error);
+            request.fail(py)
+        }
+    }
+}

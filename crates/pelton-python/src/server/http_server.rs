@@ -1,0 +1,98 @@
+//! `_core.HttpServer`: what Python starts and stops.
+
+use std::cell::RefCell;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::event_loop::{GilBound, LoopRef};
+use crate::transport::native::{NativeListener, NativeProtocol};
+
+use super::connection::HttpConnection;
+use super::counters::Counters;
+use super::options::Options;
+use super::shared::Shared;
+
+/// A server in the loop's thread. The manual is in `_core.pyi`.
+#[pyclass(frozen, weakref, module = "pelton._core")]
+pub(super) struct HttpServer {
+    shared: GilBound<Rc<Shared>>,
+    listeners: GilBound<RefCell<Vec<NativeListener>>>,
+}
+
+/// The counters of a server that has served nothing.
+#[pyfunction]
+pub(super) fn http_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    Counters::default().to_dict(py, 0)
+}
+
+#[pymethods]
+impl HttpServer {
+    #[new]
+    fn new(
+        event_loop: &Bound<'_, PyAny>,
+        app: &Bound<'_, PyAny>,
+        config: &Bound<'_, PyAny>,
+        state: Bound<'_, PyDict>,
+    ) -> PyResult<Self> {
+        let event_loop = LoopRef::from_object(event_loop)?;
+        let options = Options::from_config(config)?;
+        let shared = Shared::new(event_loop, app, options, state)?;
+        Ok(Self { shared: GilBound::new(shared), listeners: GilBound::new(RefCell::default()) })
+    }
+
+    fn listen(&self, fd: RawFd) -> PyResult<()> {
+        if fd < 0 {
+            return Err(PyValueError::new_err(format!("{fd} is no file descriptor")));
+        }
+        // SAFETY: the caller detached the descriptor from its socket: it is open, and ours now.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let shared = self.shared.clone();
+        let factory = Rc::new(move |_: Python<'_>| {
+            Ok(HttpConnection::new(shared.clone()) as Rc<dyn NativeProtocol>)
+        });
+        let listener = self.shared.event_loop.listen_native(socket, factory)?;
+        self.listeners.borrow_mut().push(listener);
+        Ok(())
+    }
+
+    fn shutdown(&self, py: Python<'_>) {
+        self.shared.shutting_down.set(true);
+        // A `let` of its own: the borrow ends before the listeners are dropped.
+        let listeners = self.listeners.take();
+        drop(listeners);
+        for connection in self.shared.all_connections() {
+            connection.shutdown(py);
+        }
+    }
+
+    fn abort(&self, py: Python<'_>) -> PyResult<usize> {
+        self.shutdown(py);
+        for connection in self.shared.all_connections() {
+            connection.abort(py);
+        }
+        let tasks: Vec<_> =
+            self.shared.tasks.borrow().values().map(|task| task.clone_ref(py)).collect();
+        for task in &tasks {
+            task.call_method0(py, "cancel")?;
+        }
+        Ok(tasks.len())
+    }
+
+    fn on_idle(&self, py: Python<'_>, callback: Py<PyAny>) {
+        *self.shared.on_idle.borrow_mut() = Some(callback);
+        self.shared.check_idle(py);
+    }
+
+    #[getter]
+    fn connections(&self) -> usize {
+        self.shared.connections.borrow().len()
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.shared.counters.to_dict(py, self.connections())
+    }
+}

@@ -1,0 +1,99 @@
+//! The options of `pelton.server.Config`, as Rust reads them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pelton_http::{Limits, websocket};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyMapping;
+
+/// What a server was configured to.
+pub(super) struct Options {
+    pub(super) limits: Arc<Limits>,
+    pub(super) websocket: websocket::Limits,
+    pub(super) root_path: String,
+    pub(super) server_header: String,
+    pub(super) max_connections: usize,
+    pub(super) access_log: bool,
+    pub(super) mounts: Vec<(String, Py<PyAny>)>,
+}
+
+impl Options {
+    /// Reads a `pelton.server.Config`, which has checked the values.
+    pub(super) fn from_config(config: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let write_timeout = seconds(config, "write_timeout")?;
+        let limits = Limits {
+            request_line: size(config, "max_request_line")?,
+            head: size(config, "max_head")?,
+            headers: size(config, "max_headers")?,
+            body: config.getattr("max_body")?.extract()?,
+            head_timeout: seconds(config, "head_timeout")?,
+            body_timeout: seconds(config, "body_timeout")?,
+            write_timeout,
+            keep_alive: seconds(config, "keep_alive")?,
+            ..Limits::default()
+        };
+        let ping_interval: Option<f64> = config.getattr("ws_ping_interval")?.extract()?;
+        let websocket = websocket::Limits {
+            message: size(config, "ws_max_message")?,
+            queue: size(config, "ws_max_queue")?,
+            ping_interval: ping_interval.map(duration).transpose()?,
+            ping_timeout: seconds(config, "ws_ping_timeout")?,
+            write_timeout,
+            ..websocket::Limits::default()
+        };
+        let server_header: Option<String> = config.getattr("server_header")?.extract()?;
+        Ok(Self {
+            limits: Arc::new(limits),
+            websocket,
+            root_path: config.getattr("root_path")?.extract()?,
+            server_header: server_header.unwrap_or_default(),
+            max_connections: size(config, "max_connections")?,
+            access_log: config.getattr("access_log")?.extract()?,
+            mounts: mounts(&config.getattr("mounts")?)?,
+        })
+    }
+
+    /// How often the timeouts are looked at: four times within the shortest, once a second at
+    /// least and a hundred times a second at most.
+    pub(super) fn tick(&self) -> Duration {
+        let mut shortest = self.limits.head_timeout;
+        for timeout in [
+            self.limits.body_timeout,
+            self.limits.write_timeout,
+            self.limits.keep_alive,
+            self.limits.linger,
+            self.websocket.ping_timeout,
+            self.websocket.close_timeout,
+            self.websocket.ping_interval.unwrap_or(Duration::MAX),
+        ] {
+            shortest = shortest.min(timeout);
+        }
+        (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+}
+
+fn size(config: &Bound<'_, PyAny>, name: &str) -> PyResult<usize> {
+    config.getattr(name)?.extract()
+}
+
+fn seconds(config: &Bound<'_, PyAny>, name: &str) -> PyResult<Duration> {
+    duration(config.getattr(name)?.extract()?)
+}
+
+fn duration(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| PyValueError::new_err(format!("{seconds} is no duration in seconds")))
+}
+
+/// The longest prefix first, so that `/a/b` wins over `/a`.
+fn mounts(mounts: &Bound<'_, PyAny>) -> PyResult<Vec<(String, Py<PyAny>)>> {
+    let mut found = Vec::new();
+    for item in mounts.cast::<PyMapping>()?.items()? {
+        let (prefix, app): (String, Py<PyAny>) = item.extract()?;
+        found.push((prefix, app));
+    }
+    found.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+    Ok(found)
+}

@@ -1,0 +1,154 @@
+//! One request, from its head to the end of its response.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Instant;
+
+use pelton_http::h1::Head;
+use pelton_http::percent;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::exchange::RequestHead;
+use crate::web::Routed;
+
+use super::awaitable::Waiters;
+use super::connection::HttpConnection;
+use super::{message, scope};
+
+/// A request under way. The connection holds the current one; the application's `receive` and
+/// `send` hold theirs for as long as they like, and find out here that it is over.
+pub(super) struct Request {
+    pub(super) id: u64,
+    pub(super) connection: Rc<HttpConnection>,
+    pub(super) head: Head,
+    /// The mounted app that it goes to, as an index of the options' mounts.
+    pub(super) mount: Option<usize>,
+    /// The plan that waits for the whole body.
+    pub(super) plan: RefCell<Option<Routed>>,
+    /// The whole body, where it was collected.
+    pub(super) collected: RefCell<Option<Py<PyBytes>>>,
+    /// `receive` has given the body's end.
+    body_given: Cell<bool>,
+    pub(super) status: Cell<u16>,
+    stage: Cell<Stage>,
+    started: Instant,
+    /// Those who wait for the body or the end.
+    pub(super) receivers: Waiters,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Answered in full.
+    Answered,
+    /// The client is gone, or was refused in the middle of its body.
+    Gone,
+}
+
+impl Request {
+    pub(super) fn new(connection: Rc<HttpConnection>, head: Head, mount: Option<usize>) -> Self {
+        Self {
+            id: connection.shared.new_id(),
+            connection,
+            head,
+            mount,
+            plan: RefCell::default(),
+            collected: RefCell::default(),
+            body_given: Cell::new(false),
+            status: Cell::new(0),
+            stage: Cell::new(Stage::Open),
+            started: Instant::now(),
+            receivers: Waiters::default(),
+        }
+    }
+
+    /// Whether an answer is still owed and can still be given.
+    pub(super) fn is_open(&self) -> bool {
+        self.stage.get() == Stage::Open
+    }
+
+    /// Whether the client left before it had its answer.
+    pub(super) fn is_gone(&self) -> bool {
+        self.stage.get() == Stage::Gone
+    }
+
+    /// The response is complete.
+    pub(super) fn answered(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.is_open() {
+            return Ok(());
+        }
+        self.stage.set(Stage::Answered);
+        let shared = &self.connection.shared;
+        shared.counters.in_flight.subtract_one();
+        shared.counters.count_status(self.status.get());
+        shared.counters.count_latency(self.started.elapsed());
+        if let Some(access_log) = &shared.access_log {
+            access_log.log(py, &self.connection.client_text(), &self.head, self.status.get())?;
+        }
+        self.receivers.wake(py)
+    }
+
+    /// There will be no answer, or nobody to read it.
+    pub(super) fn gone(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.is_open() {
+            return Ok(());
+        }
+        self.stage.set(Stage::Gone);
+        self.connection.shared.counters.in_flight.subtract_one();
+        self.connection.shared.counters.disconnected.add(1);
+        self.plan.borrow_mut().take();
+        self.receivers.wake(py)
+    }
+
+    /// Calls `read` with the head as the seam to the plans has it.
+    pub(super) fn with_head(&self, read: &mut dyn FnMut(RequestHead<'_>)) {
+        let path = percent::decode_path(self.head.path());
+        read(RequestHead {
+            method: self.head.method(),
+            path: &path,
+            query: self.head.query(),
+            headers: self.head.headers(),
+        });
+    }
+
+    /// The ASGI scope.
+    pub(super) fn scope<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let shared = &self.connection.shared;
+        let mount = self.mount.map(|index| shared.options.mounts[index].0.as_str());
+        scope::build(py, shared, &self.head, self.connection.addresses(py)?, mount, None)
+    }
+
+    /// The app that it goes to.
+    pub(super) fn app<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyAny> {
+        let shared = &self.connection.shared;
+        match self.mount {
+            Some(index) => shared.options.mounts[index].1.bind(py),
+            None => shared.app.bind(py),
+        }
+    }
+
+    /// What `receive` gives now; None where it has to wait.
+    pub(super) fn poll_receive(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        if !self.is_open() {
+            let event = message::event(py, intern!(py, "http.disconnect"))?;
+            return Ok(Some(event.into_any().unbind()));
+        }
+        if self.body_given.get() {
+            return Ok(None);
+        }
+        let (body, more) = match self.collected.borrow().as_ref() {
+            Some(body) => (body.clone_ref(py), false),
+            None => match self.connection.take_body(py)? {
+                Some(part) => part,
+                None => return Ok(None),
+            },
+        };
+        self.body_given.set(!more);
+        let event = message::event(py, intern!(py, "http.request"))?;
+        event.set_item(intern!(py, "body"), body)?;
+        event.set_item(intern!(py, "more_body"), more)?;
+        Ok(Some(event.into_any().unbind()))
+    }
+}

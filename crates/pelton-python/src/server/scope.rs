@@ -1,0 +1,140 @@
+//! ASGI scopes.
+
+use std::net::SocketAddr;
+
+use pelton_http::h1::Head;
+use pelton_http::percent;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+
+use super::access_log::version;
+use super::shared::Shared;
+
+/// The part of a scope that no request changes, copied for each.
+pub(super) struct Templates {
+    http: Py<PyDict>,
+    websocket: Py<PyDict>,
+}
+
+impl Templates {
+    pub(super) fn new(py: Python<'_>) -> PyResult<Self> {
+        let asgi = PyDict::new(py);
+        asgi.set_item("version", "3.0")?;
+        asgi.set_item("spec_version", "2.5")?;
+        let http = PyDict::new(py);
+        http.set_item("type", "http")?;
+        http.set_item("asgi", &asgi)?;
+        http.set_item("scheme", "http")?;
+        let websocket = PyDict::new(py);
+        websocket.set_item("type", "websocket")?;
+        websocket.set_item("asgi", &asgi)?;
+        websocket.set_item("scheme", "ws")?;
+        let extensions = PyDict::new(py);
+        extensions.set_item("websocket.http.response", PyDict::new(py))?;
+        websocket.set_item("extensions", extensions)?;
+        Ok(Self { http: http.unbind(), websocket: websocket.unbind() })
+    }
+}
+
+/// The addresses of a connection, as scopes have them: `(host, port)` or None.
+pub(super) struct Addresses {
+    pub(super) client: Py<PyAny>,
+    pub(super) server: Py<PyAny>,
+}
+
+impl Addresses {
+    pub(super) fn new(
+        py: Python<'_>,
+        client: Option<SocketAddr>,
+        server: Option<SocketAddr>,
+    ) -> PyResult<Self> {
+        let pair = |address: Option<SocketAddr>| match address {
+            Some(address) => {
+                let pair = (address.ip().to_string(), address.port()).into_pyobject(py)?;
+                PyResult::Ok(pair.into_any().unbind())
+            }
+            None => Ok(py.None()),
+        };
+        Ok(Self { client: pair(client)?, server: pair(server)? })
+    }
+}
+
+/// Builds the scope of a request. `mount`: the prefix of the mounted app that it goes to.
+pub(super) fn build<'py>(
+    py: Python<'py>,
+    shared: &Shared,
+    head: &Head,
+    addresses: &Addresses,
+    mount: Option<&str>,
+    subprotocols: Option<&[String]>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let template = match subprotocols {
+        None => &shared.templates.http,
+        Some(_) => &shared.templates.websocket,
+    };
+    let scope = template.bind(py).copy()?;
+    match subprotocols {
+        None => scope.set_item(intern!(py, "method"), method(py, head.method()))?,
+        Some(names) => scope.set_item(intern!(py, "subprotocols"), names)?,
+    }
+    scope.set_item(intern!(py, "http_version"), version_text(py, head))?;
+    set_path(&scope, shared, head, mount)?;
+    scope.set_item(intern!(py, "query_string"), PyBytes::new(py, head.query()))?;
+    scope.set_item(intern!(py, "headers"), headers(py, shared, head)?)?;
+    scope.set_item(intern!(py, "client"), &addresses.client)?;
+    scope.set_item(intern!(py, "server"), &addresses.server)?;
+    scope.set_item(intern!(py, "state"), shared.state.bind(py).copy()?)?;
+    Ok(scope)
+}
+
+/// The path holds the root path, as Starlette's routing wants it.
+fn set_path(
+    scope: &Bound<'_, PyDict>,
+    shared: &Shared,
+    head: &Head,
+    mount: Option<&str>,
+) -> PyResult<()> {
+    let py = scope.py();
+    let root = shared.options.root_path.as_str();
+    let path = percent::decode_path(head.path());
+    if root.is_empty() {
+        scope.set_item(intern!(py, "path"), path.as_ref())?;
+        scope.set_item(intern!(py, "raw_path"), PyBytes::new(py, head.path()))?;
+    } else {
+        scope.set_item(intern!(py, "path"), format!("{root}{path}"))?;
+        let raw_path = [root.as_bytes(), head.path()].concat();
+        scope.set_item(intern!(py, "raw_path"), PyBytes::new(py, &raw_path))?;
+    }
+    match mount {
+        None => scope.set_item(intern!(py, "root_path"), root),
+        Some(prefix) => scope.set_item(intern!(py, "root_path"), format!("{root}{prefix}")),
+    }
+}
+
+fn headers<'py>(py: Python<'py>, shared: &Shared, head: &Head) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for (name, value) in head.headers().iter() {
+        let name = shared.header_names.bytes(py, name);
+        list.append(PyTuple::new(py, [name, PyBytes::new(py, value)])?)?;
+    }
+    Ok(list)
+}
+
+fn version_text<'py>(py: Python<'py>, head: &Head) -> &'py Bound<'py, PyString> {
+    if version(head) == "1.1" { intern!(py, "1.1") } else { intern!(py, "1.0") }
+}
+
+fn method<'py>(py: Python<'py>, method: &str) -> Bound<'py, PyString> {
+    let common = match method {
+        "GET" => intern!(py, "GET"),
+        "POST" => intern!(py, "POST"),
+        "PUT" => intern!(py, "PUT"),
+        "PATCH" => intern!(py, "PATCH"),
+        "DELETE" => intern!(py, "DELETE"),
+        "HEAD" => intern!(py, "HEAD"),
+        "OPTIONS" => intern!(py, "OPTIONS"),
+        other => return PyString::new(py, other),
+    };
+    common.clone()
+}

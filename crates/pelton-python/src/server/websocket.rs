@@ -1,0 +1,435 @@
+//! A WebSocket as an ASGI application sees it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use pelton_http::h1::{Fate, Head};
+use pelton_http::websocket::SendError;
+use pelton_http::websocket::{Close, CloseCode, Connection, Handshake, Message as Received};
+use pyo3::exceptions::{PyException, PyOSError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use crate::event_loop::GilBound;
+use crate::transport::native::NativeTransport;
+
+use super::awaitable::{Done, Source, Waiters, Waiting};
+use super::connection::HttpConnection;
+use super::message::{self, Data, Message};
+use super::runner::{Run, Runner};
+use super::scope;
+
+/// One WebSocket, from the request that asks for it to its end.
+pub(super) struct Session {
+    id: u64,
+    connection: Rc<HttpConnection>,
+    head: Head,
+    handshake: Handshake,
+    mount: Option<usize>,
+    stage: Cell<Stage>,
+    /// The frames' engine, once accepted.
+    engine: RefCell<Option<Connection>>,
+    connect_given: Cell<bool>,
+    receivers: Waiters,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The application has not decided.
+    Asked,
+    /// It denies with a response of its own, whose head was given.
+    Denying,
+    /// Accepted.
+    Open,
+    /// Over: denied, closed, or the client is gone.
+    Over,
+}
+
+/// Calls the application for a session and runs what it returns.
+pub(super) fn start(py: Python<'_>, session: &Rc<Session>) -> PyResult<()> {
+    let shared = session.connection.shared.clone();
+    shared.counters.websockets.add(1);
+    shared.counters.open_websockets.add(1);
+    let runner =
+        session.call_app(py).and_then(|coroutine| Runner::wrap(&coroutine, session.clone()));
+    let runner = match runner {
+        Ok(runner) => runner,
+        Err(error) => return session.ended(py, Err(error)),
+    };
+    let name = intern!(py, "pelton websocket");
+    let context = shared.new_context(py)?;
+    let task = shared.event_loop.spawn_inline(py, &runner, Some(&context), Some(name.as_any()))?;
+    if !task.call_method0(intern!(py, "done"))?.is_truthy()? {
+        shared.keep_task(session.id, task);
+    }
+    Ok(())
+}
+
+impl Session {
+    pub(super) fn new(
+        connection: Rc<HttpConnection>,
+        head: Head,
+        handshake: Handshake,
+        mount: Option<usize>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            id: connection.shared.new_id(),
+            connection,
+            head,
+            handshake,
+            mount,
+            stage: Cell::new(Stage::Asked),
+            engine: RefCell::default(),
+            connect_given: Cell::new(false),
+            receivers: Waiters::default(),
+        })
+    }
+
+    /// Whether it has taken over the connection.
+    pub(super) fn is_open(&self) -> bool {
+        self.engine.borrow().is_some()
+    }
+
+    /// Bytes came in.
+    pub(super) fn handle_data(&self, py: Python<'_>, now: Duration, data: &[u8]) {
+        if let Some(engine) = self.engine.borrow_mut().as_mut() {
+            engine.handle_data(now, data);
+        }
+        self.wake(py);
+    }
+
+    /// The client is gone, or has sent its last byte.
+    pub(super) fn handle_eof(&self) {
+        if let Some(engine) = self.engine.borrow_mut().as_mut() {
+            engine.handle_eof();
+        }
+    }
+
+    /// Time went by.
+    pub(super) fn tick(&self, py: Python<'_>, now: Duration, queued: usize) {
+        if let Some(engine) = self.engine.borrow_mut().as_mut() {
+            engine.handle_timeout(now, queued);
+        }
+        self.wake(py);
+    }
+
+    /// The server stops.
+    pub(super) fn shutdown(&self) {
+        let now = self.connection.shared.now();
+        if let Some(engine) = self.engine.borrow_mut().as_mut()
+            && engine.is_open()
+        {
+            // It is open and the code may be sent, so this cannot fail.
+            let _ = engine.close(now, &Close::new(CloseCode::RESTART, "server restart"));
+        }
+    }
+
+    /// The connection is gone.
+    pub(super) fn lost(&self, py: Python<'_>) -> PyResult<()> {
+        self.stage.set(Stage::Over);
+        self.receivers.wake(py)
+    }
+
+    /// Sends the engine's output; what is to become of the connection, and whether to read on.
+    pub(super) fn flush(&self, py: Python<'_>, transport: &dyn NativeTransport) -> (Fate, bool) {
+        let mut engine = self.engine.borrow_mut();
+        let Some(engine) = engine.as_mut() else { return (Fate::Open, true) };
+        if !engine.poll_output().is_empty() {
+            self.connection.shared.counters.bytes_out.add(engine.poll_output().len());
+            transport.write(py, engine.poll_output());
+            engine.clear_output();
+        }
+        (engine.poll_fate(), engine.wants_read())
+    }
+
+    fn wake(&self, py: Python<'_>) {
+        if let Err(error) = self.receivers.wake(py) {
+            self.connection.shared.log_error(py, "Error in the server", &error);
+        }
+    }
+
+    fn call_app<'py>(self: &Rc<Self>, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let shared = &self.connection.shared;
+        let (prefix, app) = match self.mount {
+            Some(index) => {
+                let (prefix, app) = &shared.options.mounts[index];
+                (Some(prefix.as_str()), app)
+            }
+            None => (None, &shared.app),
+        };
+        let addresses = self.connection.addresses(py)?;
+        let names = Some(self.handshake.subprotocols());
+        let scope = scope::build(py, shared, &self.head, addresses, prefix, names)?;
+        let receive = Py::new(py, Receive(GilBound::new(self.clone())))?;
+        let send = Py::new(py, Send(GilBound::new(self.clone())))?;
+        app.bind(py).call1((scope, receive, send))
+    }
+
+    fn poll_receive(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        if !self.connect_given.replace(true) {
+            let event = message::event(py, intern!(py, "websocket.connect"))?;
+            return Ok(Some(event.into_any().unbind()));
+        }
+        let now = self.connection.shared.now();
+        let received = match self.engine.borrow_mut().as_mut() {
+            Some(engine) => engine.poll_message(now),
+            None => None,
+        };
+        if let Some(received) = received {
+            // There is room in the queue again.
+            self.connection.flush(py);
+            return received_event(py, received).map(Some);
+        }
+        let close = self.engine.borrow().as_ref().and_then(|engine| engine.closed().cloned());
+        let close = match close {
+            Some(close) => close,
+            None if self.stage.get() == Stage::Over => Close::new(CloseCode::ABNORMAL, ""),
+            None => return Ok(None),
+        };
+        let event = message::event(py, intern!(py, "websocket.disconnect"))?;
+        event.set_item(intern!(py, "code"), close.code.0)?;
+        event.set_item(intern!(py, "reason"), close.reason)?;
+        Ok(Some(event.into_any().unbind()))
+    }
+
+    /// Takes a message from the application.
+    fn send(&self, message: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = message.py();
+        let (message, kind) = Message::new(message)?;
+        let kind = kind.to_str()?;
+        match (self.stage.get(), kind) {
+            (Stage::Over, _) => return Err(message::disconnected()),
+            (Stage::Asked, "websocket.accept") => self.accept(py, &message)?,
+            (Stage::Asked, "websocket.close") => self.deny(py, 403)?,
+            (Stage::Asked, "websocket.http.response.start") => {
+                let status = message.status()?;
+                let fields = message.fields()?;
+                let stamp = self.connection.shared.stamp.borrow();
+                let mut engine = self.connection.engine.borrow_mut();
+                engine
+                    .start_response(&stamp, status, fields.iter())
+                    .map_err(message::response_error)?;
+                self.stage.set(Stage::Denying);
+                self.connection.shared.counters.count_status(status);
+            }
+            (Stage::Denying, "websocket.http.response.body") => {
+                let (body, more) = (message.body()?, message.more_body()?);
+                let now = self.connection.shared.now();
+                let sent =
+                    self.connection.engine.borrow_mut().send_body(now, body.as_slice(), more);
+                sent.map_err(message::response_error)?;
+                if !more {
+                    self.stage.set(Stage::Over);
+                }
+                self.connection.advance(py);
+            }
+            (Stage::Open, "websocket.send") => self.send_message(py, &message)?,
+            (Stage::Open, "websocket.close") => self.close(py, &message)?,
+            (Stage::Asked, _) => {
+                return Err(message::unexpected(
+                    kind,
+                    "'websocket.accept', 'websocket.close' or 'websocket.http.response.start'",
+                ));
+            }
+            (Stage::Denying, _) => {
+                return Err(message::unexpected(kind, "'websocket.http.response.body'"));
+            }
+            (Stage::Open, _) => {
+                return Err(message::unexpected(kind, "'websocket.send' or 'websocket.close'"));
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&self, py: Python<'_>, message: &Message<'_, '_>) -> PyResult<()> {
+        let shared = &self.connection.shared;
+        let subprotocol: Option<String> = match message.optional(intern!(py, "subprotocol"))? {
+            Some(name) => Some(name.extract()?),
+            None => None,
+        };
+        let fields = message.fields()?;
+        let head = {
+            let stamp = shared.stamp.borrow();
+            self.handshake
+                .accept(&stamp, subprotocol.as_deref(), fields.iter())
+                .map_err(message::response_error)?
+        };
+        let mut engine = Connection::new(shared.options.websocket.clone(), shared.now());
+        let early = self.connection.engine.borrow_mut().upgrade(&head);
+        shared.counters.count_status(101);
+        engine.handle_data(shared.now(), &early);
+        *self.engine.borrow_mut() = Some(engine);
+        self.stage.set(Stage::Open);
+        if shared.shutting_down.get() {
+            self.shutdown();
+        }
+        self.connection.flush(py);
+        Ok(())
+    }
+
+    /// Answers with an empty response instead of the upgrade.
+    fn deny(&self, py: Python<'_>, status: u16) -> PyResult<()> {
+        let shared = &self.connection.shared;
+        self.stage.set(Stage::Over);
+        shared.counters.count_status(status);
+        let answered = {
+            let stamp = shared.stamp.borrow();
+            let mut engine = self.connection.engine.borrow_mut();
+            let headers = [(&b"connection"[..], &b"close"[..])];
+            engine.respond(shared.now(), &stamp, status, headers.into_iter(), b"")
+        };
+        self.connection.advance(py);
+        answered.map_err(message::response_error)
+    }
+
+    fn send_message(&self, py: Python<'_>, message: &Message<'_, '_>) -> PyResult<()> {
+        let sent = {
+            let mut engine = self.engine.borrow_mut();
+            let Some(engine) = engine.as_mut() else { return Err(message::disconnected()) };
+            if let Some(data) = message.optional(intern!(py, "bytes"))? {
+                engine.send_binary(Data::new(data)?.as_slice())
+            } else if let Some(text) = message.optional(intern!(py, "text"))? {
+                engine.send_text(text.cast::<PyString>()?.to_str()?)
+            } else {
+                return Err(PyValueError::new_err(
+                    "a 'websocket.send' message needs 'bytes' or 'text'",
+                ));
+            }
+        };
+        self.connection.flush(py);
+        sent.map_err(send_error)
+    }
+
+    fn close(&self, py: Python<'_>, message: &Message<'_, '_>) -> PyResult<()> {
+        let code = match message.optional(intern!(py, "code"))? {
+            Some(code) => CloseCode(code.extract()?),
+            None => CloseCode::NORMAL,
+        };
+        let reason: String = match message.optional(intern!(py, "reason"))? {
+            Some(reason) => reason.extract()?,
+            None => String::new(),
+        };
+        self.send_close(py, &Close::new(code, &reason)).map_err(send_error)?;
+        self.stage.set(Stage::Over);
+        Ok(())
+    }
+
+    fn send_close(&self, py: Python<'_>, close: &Close) -> Result<(), SendError> {
+        let now = self.connection.shared.now();
+        let sent = match self.engine.borrow_mut().as_mut() {
+            Some(engine) => engine.close(now, close),
+            None => Err(SendError::Closed),
+        };
+        self.connection.flush(py);
+        sent
+    }
+}
+
+impl Run for Session {
+    fn ended(&self, py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
+        let shared = &self.connection.shared;
+        shared.counters.open_websockets.subtract_one();
+        shared.remove_task(py, self.id);
+        let stage = self.stage.get();
+        let (code, passed_on) = match result {
+            Ok(()) => (CloseCode::NORMAL, Ok(())),
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                if stage != Stage::Over || !error.is_instance_of::<PyOSError>(py) {
+                    shared.counters.failed.add(1);
+                    shared.log_error(py, "Exception in ASGI application", &error);
+                }
+                (CloseCode::INTERNAL, Ok(()))
+            }
+            Err(error) => (CloseCode::INTERNAL, Err(error)),
+        };
+        match stage {
+            Stage::Asked => self.deny(py, 500)?,
+            Stage::Denying => {
+                self.stage.set(Stage::Over);
+                let stamp = shared.stamp.borrow();
+                self.connection.engine.borrow_mut().fail(shared.now(), &stamp);
+                drop(stamp);
+                self.connection.advance(py);
+            }
+            // Closed by the other side meanwhile: then there is nothing to close.
+            Stage::Open => drop(self.send_close(py, &Close::new(code, ""))),
+            Stage::Over => {}
+        }
+        passed_on
+    }
+}
+
+/// The ASGI callable `receive` of a WebSocket.
+#[pyclass(frozen, module = "pelton._core", name = "WebSocketReceive")]
+struct Receive(GilBound<Rc<Session>>);
+
+#[pymethods]
+impl Receive {
+    fn __call__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.0.poll_receive(py)? {
+            Some(event) => Done::value(py, event),
+            None => Waiting::on(py, Rc::new(Receiving((*self.0).clone()))),
+        }
+    }
+}
+
+/// The ASGI callable `send` of a WebSocket.
+#[pyclass(frozen, module = "pelton._core", name = "WebSocketSend")]
+struct Send(GilBound<Rc<Session>>);
+
+#[pymethods]
+impl Send {
+    fn __call__(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.0.send(message)?;
+        if self.0.connection.is_writing_paused() {
+            return Waiting::on(py, Rc::new(Draining((*self.0).clone())));
+        }
+        Done::none(py)
+    }
+}
+
+/// Waits for a message to `receive`.
+struct Receiving(Rc<Session>);
+
+impl Source for Receiving {
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.0.poll_receive(py)
+    }
+
+    fn park(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.0.receivers.park(&self.0.connection.shared.event_loop.object(py)?)
+    }
+}
+
+/// Waits for room in the transport's queue.
+struct Draining(Rc<Session>);
+
+impl Source for Draining {
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        Ok((!self.0.connection.is_writing_paused()).then(|| py.None()))
+    }
+
+    fn park(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.0.connection.writers.park(&self.0.connection.shared.event_loop.object(py)?)
+    }
+}
+
+fn received_event(py: Python<'_>, received: Received) -> PyResult<Py<PyAny>> {
+    let event = message::event(py, intern!(py, "websocket.receive"))?;
+    match received {
+        Received::Text(text) => event.set_item(intern!(py, "text"), text)?,
+        Received::Binary(data) => {
+            event.set_item(intern!(py, "bytes"), PyBytes::new(py, &data))?;
+        }
+    }
+    Ok(event.into_any().unbind())
+}
+
+fn send_error(error: SendError) -> PyErr {
+    match error {
+        SendError::Closed => message::disconnected(),
+        SendError::CloseCode(_) => PyValueError::new_err(error.to_string()),
+    }
+}
