@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -421,6 +422,33 @@ def test_server_closes_its_clients(loop: asyncio.AbstractEventLoop) -> None:
         await client.lost
 
     loop.run_until_complete(main())
+
+
+def test_server_protocols_live_in_the_context_of_create_server(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="unset")
+    seen: list[str] = []
+
+    class Watching(Recorder):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            seen.append(var.get())
+            var.set("of this connection")
+            super().connection_made(transport)
+
+        def data_received(self, data: bytes) -> None:
+            seen.append(var.get())
+            super().data_received(data)
+
+    async def main() -> None:
+        var.set("of the server")
+        for _ in range(2):
+            async with pair(Watching) as (client, server):
+                client.transport.write(b"x")
+                await server.wait_for(1)
+
+    loop.run_until_complete(main())
+    assert seen == ["of the server"] * 4
 
 
 def test_unix_server(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:

@@ -196,4 +196,5 @@ class Loop(_core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
         listener = self._listeners.pop(sock.fileno(), None)
         if listener is not None:
             listener.stop()
-        sock.close()
+        asyncio_loop: Any = super()
+        asyncio_loop._stop_serving(sock)  # closes it, and removes a unix socket's file

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pelton_reactor::{Interest, socket};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use socket2::SockAddr;
@@ -40,11 +41,39 @@ pub(crate) struct Listener {
 /// Where a new connection's protocol comes from.
 enum Protocols {
     Native(NativeFactory),
-    /// `factory()`; `server` is told of each connection.
-    Python {
-        factory: Py<PyAny>,
-        server: Py<PyAny>,
-    },
+    Python(PythonProtocols),
+}
+
+/// Makes Python protocols.
+struct PythonProtocols {
+    factory: Py<PyAny>,
+    /// It is told of each connection.
+    server: Py<PyAny>,
+    /// Where serving began. Each connection gets a copy, which its protocol lives in.
+    context: Py<PyAny>,
+}
+
+impl PythonProtocols {
+    fn welcome(&self, py: Python<'_>, make: impl FnOnce() -> Rc<Stream>) -> PyResult<()> {
+        // SAFETY: a live context object; the copy is entered here, and left again below.
+        let context = unsafe {
+            let copy = ffi::PyContext_Copy(self.context.as_ptr());
+            let copy = Bound::from_owned_ptr_or_err(py, copy)?;
+            if ffi::PyContext_Enter(copy.as_ptr()) < 0 {
+                return Err(PyErr::fetch(py));
+            }
+            copy
+        };
+        let started = self.factory.call0(py).and_then(|protocol| {
+            let server = Some(self.server.bind(py));
+            StreamTransport::start(py, make(), protocol.bind(py), None, server).map(drop)
+        });
+        // SAFETY: it was entered above, and what ran in between left as it entered.
+        if unsafe { ffi::PyContext_Exit(context.as_ptr()) } < 0 && started.is_ok() {
+            return Err(PyErr::fetch(py));
+        }
+        started
+    }
 }
 
 /// A listener of `create_server`, for the Python side.
@@ -63,7 +92,11 @@ impl ListenerHandle {
     ) -> PyResult<Self> {
         let core = LoopRef::from_object(event_loop)?.into_core();
         let fd: RawFd = socket.call_method0("fileno")?.extract()?;
-        let protocols = Protocols::Python { factory, server };
+        // SAFETY: makes a new context object, or fails.
+        let context =
+            unsafe { Bound::from_owned_ptr_or_err(event_loop.py(), ffi::PyContext_CopyCurrent())? };
+        let protocols =
+            Protocols::Python(PythonProtocols { factory, server, context: context.unbind() });
         let listener = Listener::open(core, fd, None, protocols)?;
         Ok(Self(GilBound::new(listener)))
     }
@@ -166,28 +199,15 @@ impl Listener {
         // Only TCP has the option; elsewhere small writes leave at once anyway.
         let _ = socket::set_nodelay(fd.as_raw_fd());
         let raw = fd.as_raw_fd();
+        let make = || {
+            let owner = Owner::Fd(fd);
+            Stream::new(self.core.clone(), raw, owner, Some(peer), Some(self.clone()))
+        };
         let result = match &self.protocols {
-            Protocols::Native(factory) => factory(py).and_then(|protocol| {
-                let stream = Stream::new(
-                    self.core.clone(),
-                    raw,
-                    Owner::Fd(fd),
-                    Some(peer),
-                    Some(self.clone()),
-                );
-                stream.start_native(py, protocol)
-            }),
-            Protocols::Python { factory, server } => factory.call0(py).and_then(|protocol| {
-                let stream = Stream::new(
-                    self.core.clone(),
-                    raw,
-                    Owner::Fd(fd),
-                    Some(peer),
-                    Some(self.clone()),
-                );
-                StreamTransport::start(py, stream, protocol.bind(py), None, Some(server.bind(py)))
-                    .map(drop)
-            }),
+            Protocols::Native(factory) => {
+                factory(py).and_then(|protocol| make().start_native(py, protocol))
+            }
+            Protocols::Python(protocols) => protocols.welcome(py, make),
         };
         match result {
             Ok(()) => Ok(()),

@@ -78,13 +78,35 @@ impl PythonSink {
         }
     }
 
+    /// `protocol.connection_made(transport)`, in a context of its own: what it sets there is not
+    /// seen by the callbacks that follow, as with asyncio.
+    pub(crate) fn connection_made(&self, py: Python<'_>) -> PyResult<()> {
+        // SAFETY: a live context; the copy is a new object, or null on failure.
+        let context = unsafe {
+            let copy = ffi::PyContext_Copy(self.context.as_ptr());
+            Bound::from_owned_ptr_or_err(py, copy)?
+        };
+        self.within_context(py, context.as_ptr(), |protocol| {
+            let transport = self.transport.bind(py);
+            protocol.call_method1(intern!(py, "connection_made"), (transport,)).map(drop)
+        })
+    }
+
     /// Runs `call` in the protocol's context.
     pub(crate) fn within<R>(
         &self,
         py: Python<'_>,
         call: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<R>,
     ) -> PyResult<R> {
-        let context = self.context.as_ptr();
+        self.within_context(py, self.context.as_ptr(), call)
+    }
+
+    fn within_context<R>(
+        &self,
+        py: Python<'_>,
+        context: *mut ffi::PyObject,
+        call: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<R>,
+    ) -> PyResult<R> {
         // SAFETY: a live context object.
         if unsafe { ffi::PyContext_Enter(context) } < 0 {
             return Err(PyErr::fetch(py));

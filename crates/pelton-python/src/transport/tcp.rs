@@ -120,10 +120,7 @@ impl StreamTransport {
 /// `connection_made`, then reading, then the waiter.
 fn begin(py: Python<'_>, stream: &Rc<Stream>, waiter: Option<Py<PyAny>>) -> PyResult<()> {
     let made = match stream.sink(py) {
-        Sink::Python(sink) => sink.within(py, |protocol| {
-            let transport = sink.transport.bind(py);
-            protocol.call_method1(intern!(py, "connection_made"), (transport,)).map(drop)
-        }),
+        Sink::Python(sink) => sink.connection_made(py),
         _ => Ok(()),
     };
     if let Some(waiter) = waiter {
