@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     found = apps.load(args.app, factory=args.factory, app_dir=args.app_dir, asgi=False)
 
     import pelton
-    from pelton.jobs import BrokerError, InvalidArguments, instances, serve_scheduler
+    from pelton.jobs import BrokerError, InvalidArguments, InvalidTask, instances, serve_scheduler
 
     jobs = instances()
     if not jobs:
@@ -41,6 +41,6 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         pelton.run(main)
-    except (BrokerError, InvalidArguments) as error:
+    except (BrokerError, InvalidArguments, InvalidTask) as error:
         raise CommandError(str(error), code=1) from error
     return 0

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     found = apps.load(args.app, factory=args.factory, app_dir=args.app_dir, asgi=False)
 
     import pelton
-    from pelton.jobs import BrokerError, instances, serve_worker
+    from pelton.jobs import BrokerError, InvalidTask, instances, serve_worker
 
     jobs = instances()
     if not jobs:
@@ -82,6 +82,6 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         pelton.run(main)
-    except (BrokerError, TypeError) as error:
+    except (BrokerError, InvalidTask) as error:
         raise CommandError(str(error), code=1) from error
     return 0

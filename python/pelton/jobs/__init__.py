@@ -10,6 +10,7 @@ from pelton.jobs.context import JobContext
 from pelton.jobs.errors import (
     InvalidArguments,
     InvalidResult,
+    InvalidTask,
     JobCancelled,
     JobError,
     JobFailed,
@@ -32,6 +33,7 @@ __all__ = [
     "GroupJob",
     "InvalidArguments",
     "InvalidResult",
+    "InvalidTask",
     "Job",
     "JobCancelled",
     "JobContext",

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from pelton.jobs.context import JobContext
-from pelton.jobs.errors import InvalidArguments, InvalidResult
+from pelton.jobs.errors import InvalidArguments, InvalidResult, InvalidTask
 
 # What a job's first argument is made of: the position of one of its inputs, or a list of such.
 Shape = Union[int, list["Shape"]]  # noqa: UP007 - a recursive alias needs the string form
@@ -179,7 +179,7 @@ class Arguments:
                 try:
                     _adapter({name: annotation})
                 except (PydanticSchemaGenerationError, PydanticUserError):
-                    raise TypeError(
+                    raise InvalidTask(
                         f"task {self._task}: argument {name!r} cannot travel as JSON, since "
                         f"Pydantic knows no schema for {annotation!r}"
                     ) from error
@@ -223,7 +223,7 @@ class Result:
                 one: Any = types.GenericAlias(list, (annotation,))
                 self._adapter = TypeAdapter(one, config=_CONFIG)
             except (PydanticSchemaGenerationError, PydanticUserError) as error:
-                raise TypeError(
+                raise InvalidTask(
                     f"task {task}: its result cannot travel as JSON, since Pydantic knows no "
                     f"schema for {annotation!r}"
                 ) from error
@@ -261,7 +261,7 @@ def annotations_of(fn: Callable[..., Any], task: str, names: Mapping[str, Any]) 
     try:
         return typing.get_type_hints(fn, localns=dict(names), include_extras=True)
     except NameError as error:
-        raise TypeError(
+        raise InvalidTask(
             f"task {task}: an annotation names {error.name!r}, which its module does not have at "
             "run time; import it there without `if TYPE_CHECKING`"
         ) from error

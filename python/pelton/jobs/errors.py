@@ -17,6 +17,13 @@ class InvalidArguments(JobError, TypeError, ValueError):
     """
 
 
+class InvalidTask(JobError, TypeError, ValueError):
+    """A task or schedule that cannot be: its function, its annotations, or a name used twice.
+
+    Annotations are resolved at the first use of a task, and by a worker before it begins.
+    """
+
+
 class PayloadTooLarge(JobError, ValueError):
     """Arguments or a result above the payload limit of their `Jobs` object.
 

@@ -15,7 +15,7 @@ from pelton._core import Broker, Edge, JobRecord, NewJob, QueueRecord, ScheduleR
 from pelton.jobs.codec import Result
 from pelton.jobs.context import JobContext
 from pelton.jobs.declare import ScheduleDecorator, TaskDecorator
-from pelton.jobs.errors import JobNotFound
+from pelton.jobs.errors import InvalidTask, JobNotFound
 from pelton.jobs.job import Job
 from pelton.jobs.options import Seconds, seconds
 from pelton.jobs.program import module_name, program_folder
@@ -246,7 +246,7 @@ class Jobs:
                 name=name or task.name, task=task, args=args, kwargs=dict(kwargs or {}), **options
             )
             if schedule.name in self.schedules:
-                raise ValueError(f"there is a schedule {schedule.name!r} already; give a name=")
+                raise InvalidTask(f"there is a schedule {schedule.name!r} already; give a name=")
             self.schedules[schedule.name] = schedule
             return task
 
@@ -256,10 +256,10 @@ class Jobs:
         self, fn: Callable[..., Any], name: str | None, settings: TaskSettings, frame: FrameType
     ) -> Task[..., Any]:
         if not callable(fn) or isinstance(fn, Task):
-            raise TypeError(f"@jobs.task decorates a function, not {fn!r}")
+            raise InvalidTask(f"@jobs.task decorates a function, not {fn!r}")
         name = name or f"{module_name(fn)}.{fn.__qualname__}"
         if name in self.tasks:
-            raise ValueError(f"there is a task {name!r} already; give one of them another name=")
+            raise InvalidTask(f"there is a task {name!r} already; give one of them another name=")
         # Annotations written as text in a function within a function may name its locals.
         local = dict(frame.f_locals) if "<locals>" in fn.__qualname__ else {}
         task: Task[..., Any] = Task(self, fn, name, settings, local)

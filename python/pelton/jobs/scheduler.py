@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from pelton._core import BrokerError, SchedulerSession, new_job_id
+from pelton.jobs.errors import InvalidTask
 from pelton.jobs.jobs import Jobs
 from pelton.jobs.schedule import Schedule
 from pelton.jobs.signals import stop_signals
@@ -55,7 +56,7 @@ class Scheduler:
             _, named = by_url.setdefault(jobs.url, (jobs, {}))
             for schedule in jobs.schedules.values():
                 if named.setdefault(schedule.name, schedule) is not schedule:
-                    raise ValueError(
+                    raise InvalidTask(
                         f"two Jobs objects on {jobs.url} have a schedule {schedule.name!r} each"
                     )
         for jobs, named in by_url.values():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 from pelton._core import NewJob, RetryPolicy, new_job_id
 from pelton.jobs.codec import Arguments, Result, Shape, annotations_of
 from pelton.jobs.context import JobContext
-from pelton.jobs.errors import PayloadTooLarge, Retry
+from pelton.jobs.errors import InvalidTask, PayloadTooLarge, Retry
 from pelton.jobs.job import Job
 from pelton.jobs.options import Options, Seconds, seconds
 
@@ -173,10 +173,10 @@ class Task(Enqueueable[P, R]):
     ) -> None:
         super().__init__(_PLAIN)
         if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-            raise TypeError(f"task {name}: a generator cannot be a task; return a list instead")
+            raise InvalidTask(f"task {name}: a generator cannot be a task; return a list instead")
         is_async = inspect.iscoroutinefunction(fn)
         if is_async and settings.cpu:
-            raise TypeError(f"task {name}: cpu=True is for `def` functions, this is `async def`")
+            raise InvalidTask(f"task {name}: cpu=True is for `def` functions, this is `async def`")
         self.jobs = jobs
         self.fn = fn
         self.name = name
@@ -204,12 +204,12 @@ class Task(Enqueueable[P, R]):
 
     @functools.cached_property
     def arguments(self) -> Arguments:
-        """The codec of its arguments; TypeError where an annotation cannot travel."""
+        """The codec of its arguments; InvalidTask where an annotation cannot travel."""
         return Arguments(self.fn, self.name, self._hints)
 
     @functools.cached_property
     def returned(self) -> Result:
-        """The codec of its result; TypeError where the annotation cannot travel."""
+        """The codec of its result; InvalidTask where the annotation cannot travel."""
         return Result(self._hints.get("return", Any), self.name)
 
     @functools.cached_property

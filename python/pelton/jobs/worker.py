@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from pelton._core import new_job_id
+from pelton.jobs.errors import InvalidTask
 from pelton.jobs.jobs import Jobs
 from pelton.jobs.lane import Lane, LaneSettings
 from pelton.jobs.processes import Origin, ProcessPool
@@ -107,7 +108,7 @@ class Worker:
         return self._processes.pids if self._processes is not None else []
 
     async def start(self) -> None:
-        """Opens the brokers and begins to run jobs; BrokerError, or TypeError for an annotation."""
+        """Opens the brokers and begins to run jobs; BrokerError or InvalidTask."""
         by_url = _tasks_by_url(self._jobs)
         tasks = [task for _, named in by_url.values() for task in named.values()]
         for task in tasks:
@@ -229,7 +230,7 @@ def _tasks_by_url(jobs: Sequence[Jobs]) -> dict[str, tuple[Jobs, dict[str, Task[
         _, named = found.setdefault(each.url, (each, {}))
         for name, task in each.tasks.items():
             if named.setdefault(name, task) is not task:
-                raise ValueError(f"two Jobs objects on {each.url} have a task {name!r} each")
+                raise InvalidTask(f"two Jobs objects on {each.url} have a task {name!r} each")
     return found
 
 
