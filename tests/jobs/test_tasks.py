@@ -32,6 +32,11 @@ def test_a_task_stays_a_function(jobs: Jobs) -> None:
         ctx.progress(0.5)
         return f"{name} {ctx.id!r} {ctx.task}"
 
+    def marked() -> str:
+        return "here"
+
+    marked.name = "not a task's name"  # type: ignore[attr-defined]
+    assert jobs.task(name="marked")(marked).name == "marked"
     assert asyncio.run(double(4)) == 8
     assert double.__name__ == "double"
     assert double.__doc__ == "Twice."

@@ -184,7 +184,8 @@ class Task(Enqueueable[P, R]):
         self.kind: Kind = "async" if is_async else "process" if settings.cpu else "thread"
         self._policy = settings.policy()
         self._names = names
-        functools.update_wrapper(self, fn)
+        # Not its attributes, which could hide ours.
+        functools.update_wrapper(self, fn, updated=())
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
