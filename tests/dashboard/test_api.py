@@ -161,6 +161,30 @@ def test_the_page_is_found_without_its_slash(client: TestClient) -> None:
     assert answer.headers["location"] == "/_pelton/"
 
 
+@pytest.mark.parametrize(
+    ("path", "root_path", "base"),
+    [
+        ("/_pelton{}", "", "/_pelton"),
+        ("/_pelton{}", "/_pelton", "/_pelton"),
+        ("/shop/_pelton{}", "/shop", "/shop/_pelton"),
+        ("/shop/_pelton{}", "/shop/_pelton", "/shop/_pelton"),
+        ("/_pelton{}", "/shop", "/shop/_pelton"),  # the proxy took the prefix away
+    ],
+)
+def test_it_works_wherever_it_is_mounted(path: str, root_path: str, base: str) -> None:
+    client = TestClient(
+        Dashboard([], measure),
+        "http://127.0.0.1",
+        root_path=root_path,
+        client=("127.0.0.1", 40_000),
+        follow_redirects=False,
+    )
+    assert client.get(path.format("")).headers["location"] == f"{base}/"
+    assert client.get(path.format("/")).status_code == 200
+    assert client.get(path.format("/api/overview")).json()["brokers"] == []
+    assert client.get(path.format("/api/nothing")).status_code == 404
+
+
 class Listener:
     """Calls the stream as a server would, and collects what it sends."""
 

@@ -84,9 +84,10 @@ class Dashboard:
         self._router = Router(self._routes(), redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application. It takes whole paths, those that begin with `prefix`."""
+        """The ASGI application, mounted at `prefix` or called with whole paths."""
         if scope["type"] != "http":
             raise ValueError(f"the dashboard answers http, not {scope['type']}")
+        scope = self._mounted(scope)
         request = Request(scope, receive)
         response = self._refusal(request, self._guard.access(request))
         if response is not None:
@@ -106,44 +107,45 @@ class Dashboard:
         self._stopping.set()
         self._figures.stop()
 
+    def _mounted(self, scope: Scope) -> Scope:
+        """The scope with all up to `prefix` in its root path, and its path below that."""
+        base = scope.get("root_path", "").removesuffix(self.prefix) + self.prefix
+        below = scope["path"].removeprefix(base).removeprefix(self.prefix)
+        return {**scope, "root_path": base, "path": base + below}
+
     def _routes(self) -> list[Route]:
-        api = f"{self.prefix}/api"
         return [
-            Route(self.prefix, self._to_page, methods=["GET"]),
-            Route(f"{self.prefix}/", self._page, methods=["GET"]),
-            Route(f"{self.prefix}/login", self._login, methods=["GET", "POST"]),
-            Route(f"{self.prefix}/static/{{name}}", self._asset, methods=["GET"]),
-            Route(f"{api}/overview", self._overview, methods=["GET"]),
-            Route(f"{api}/events", self._events, methods=["GET"]),
-            Route(f"{api}/jobs", self._jobs, methods=["GET"]),
-            Route(f"{api}/jobs/{{broker:int}}/{{id}}", self._job, methods=["GET"]),
-            Route(f"{api}/jobs/{{broker:int}}/{{id}}/{{action}}", self._act, methods=["POST"]),
-            Route(f"{api}/queues/{{broker:int}}/{{action}}", self._act_on_queue, methods=["POST"]),
+            Route("/", self._page, methods=["GET"]),
+            Route("/login", self._login, methods=["GET", "POST"]),
+            Route("/static/{name}", self._asset, methods=["GET"]),
+            Route("/api/overview", self._overview, methods=["GET"]),
+            Route("/api/events", self._events, methods=["GET"]),
+            Route("/api/jobs", self._jobs, methods=["GET"]),
+            Route("/api/jobs/{broker:int}/{id}", self._job, methods=["GET"]),
+            Route("/api/jobs/{broker:int}/{id}/{action}", self._act, methods=["POST"]),
+            Route("/api/queues/{broker:int}/{action}", self._act_on_queue, methods=["POST"]),
         ]
 
     def _refusal(self, request: Request, access: Access) -> Response | None:
-        """The answer to who may not come in, or may not do that."""
-        path = request.url.path
+        """The answer to who may not come in, may not do that, or forgot the page's slash."""
+        path = request.scope["path"].removeprefix(request.scope["root_path"])
         if access is Access.REFUSED:
             return _problem(
                 403,
                 "the dashboard answers only clients of this machine; "
                 "to open it from elsewhere, set --dashboard-token",
             )
-        public = path == f"{self.prefix}/login" or path.startswith(f"{self.prefix}/static/")
+        public = path == "/login" or path.startswith("/static/")
         if access is Access.LOGIN and not public:
-            if path.startswith(f"{self.prefix}/api/"):
+            if path.startswith("/api/"):
                 return _problem(401, "show the dashboard's token: Authorization: Bearer TOKEN")
-            return RedirectResponse(f"{self.prefix}/login", 303, headers=_HEADERS)
-        acts = request.method == "POST" and path.startswith(f"{self.prefix}/api/")
+            return _redirect(request, "/login")
+        acts = request.method == "POST" and path.startswith("/api/")
         if acts and not guard.is_same_origin(request):
             return _problem(
                 403, f"an action needs the header {guard.ACTION_HEADER} and the same origin"
             )
-        return None
-
-    async def _to_page(self, request: Request) -> Response:
-        return RedirectResponse(f"{self.prefix}/", 307, headers=_HEADERS)
+        return _redirect(request, "/") if path == "" else None
 
     async def _page(self, request: Request) -> Response:
         return _file("index.html")
@@ -163,12 +165,12 @@ class Dashboard:
         value = self._guard.cookie_for(form.get("token", [""])[0])
         if value is None:
             await asyncio.sleep(LOGIN_DELAY)
-            return RedirectResponse(f"{self.prefix}/login?wrong=1", 303, headers=_HEADERS)
-        response = RedirectResponse(f"{self.prefix}/", 303, headers=_HEADERS)
+            return _redirect(request, "/login?wrong=1")
+        response = _redirect(request, "/")
         response.set_cookie(
             guard.COOKIE,
             value,
-            path=self.prefix,
+            path=request.scope["root_path"],
             httponly=True,
             samesite="strict",
             secure=request.url.scheme == "https",
@@ -269,6 +271,11 @@ def _file(name: str) -> Response:
     if name not in {entry.name for entry in _STATIC.iterdir()} or path.suffix not in _TYPES:
         return _problem(404, f"the dashboard has no {name!r}")
     return Response(path.read_bytes(), media_type=_TYPES[path.suffix], headers=_HEADERS)
+
+
+def _redirect(request: Request, place: str) -> Response:
+    """To a place of the dashboard, wherever that is mounted."""
+    return RedirectResponse(request.scope["root_path"] + place, 303, headers=_HEADERS)
 
 
 def _json(value: Any) -> Response:
