@@ -12,7 +12,7 @@ use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 
 use super::handle::HandleRef;
-use super::native::{NativeTimerState, Work};
+use super::native::Work;
 use super::sources::{Source, Sources};
 use super::stats::Stats;
 use super::watch::Watch;
@@ -32,14 +32,14 @@ pub(crate) enum Ready {
 /// Something to run later.
 pub(super) enum Timer {
     Handle(HandleRef),
-    Native(Rc<NativeTimerState>),
+    Native(Work),
 }
 
 impl Timer {
     pub(super) fn is_cancelled(&self) -> bool {
         match self {
             Self::Handle(handle) => handle.is_cancelled(),
-            Self::Native(timer) => timer.is_cancelled(),
+            Self::Native(_) => false,
         }
     }
 }

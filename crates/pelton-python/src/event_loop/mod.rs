@@ -27,7 +27,7 @@ mod watch;
 use pyo3::prelude::*;
 
 pub(crate) use gil::{GilBound, Owned};
-pub(crate) use native::{LoopRef, NativeTimer};
+pub(crate) use native::LoopRef;
 pub(crate) use sources::Source;
 
 /// Adds this area's names to `pelton._core`.

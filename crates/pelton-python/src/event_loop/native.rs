@@ -4,19 +4,18 @@
 //! order with what Python gives to `call_soon` and `call_later`, and with no Python context
 //! entered. `spawn_inline` starts a task whose first step has run when it returns.
 
-use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use pelton_reactor::monotonic_ns;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use super::base::BaseLoop;
 use super::core::{LoopCore, Ready, Timer};
 use crate::transport::listener::Listener;
-use crate::transport::native::{NativeListener, NativeProtocol};
+use crate::transport::native::{NativeFactory, NativeListener};
 
 /// Something to run once in the loop's thread. An error goes to the loop's exception handler.
 pub(crate) type Work = Box<dyn FnOnce(Python<'_>) -> PyResult<()>>;
@@ -47,15 +46,6 @@ impl LoopRef {
         }
     }
 
-    /// The loop that runs in this thread; `RuntimeError` when none does.
-    pub(crate) fn running(py: Python<'_>) -> PyResult<Self> {
-        let running = py.import("asyncio.events")?.call_method0("_get_running_loop")?;
-        if running.is_none() {
-            return Err(PyRuntimeError::new_err("no running event loop"));
-        }
-        Self::from_object(&running)
-    }
-
     /// The Python object.
     pub(crate) fn object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.0.object(py)
@@ -71,19 +61,15 @@ impl LoopRef {
         self.0.push_ready(Ready::Native(Box::new(work)));
     }
 
-    /// Runs `work` once `delay` is over. Dropping the returned timer does not cancel it.
+    /// Runs `work` once `delay` is over.
     pub(crate) fn call_later_native(
         &self,
         delay: Duration,
         work: impl FnOnce(Python<'_>) -> PyResult<()> + 'static,
-    ) -> NativeTimer {
+    ) {
         let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
-        let state = Rc::new(NativeTimerState {
-            work: RefCell::new(Some(Box::new(work))),
-            scheduled: Cell::new(true),
-        });
-        self.0.push_timer(monotonic_ns().saturating_add(delay_ns), Timer::Native(state.clone()));
-        NativeTimer { core: self.0.clone(), state }
+        let deadline_ns = monotonic_ns().saturating_add(delay_ns);
+        self.0.push_timer(deadline_ns, Timer::Native(Box::new(work)));
     }
 
     /// Accepts connections on `socket`, which is bound and listens; each gets the protocol that
@@ -91,45 +77,8 @@ impl LoopRef {
     pub(crate) fn listen_native(
         &self,
         socket: OwnedFd,
-        factory: Rc<dyn Fn(Python<'_>) -> PyResult<Rc<dyn NativeProtocol>>>,
+        factory: NativeFactory,
     ) -> PyResult<NativeListener> {
         Listener::open_native(self.0.clone(), socket, factory)
-    }
-}
-
-/// A timer made by `call_later_native`.
-pub(crate) struct NativeTimer {
-    core: Rc<LoopCore>,
-    state: Rc<NativeTimerState>,
-}
-
-impl NativeTimer {
-    /// The work is dropped and does not run; after it ran this does nothing.
-    pub(crate) fn cancel(&self) {
-        // A `let` of its own: the borrow ends before the work is dropped.
-        let work = self.state.work.borrow_mut().take();
-        if work.is_some() && self.state.scheduled.get() {
-            self.core.timer_cancelled();
-        }
-    }
-}
-
-/// A native timer as the heap holds it.
-pub(super) struct NativeTimerState {
-    /// `None` once cancelled or run.
-    work: RefCell<Option<Work>>,
-    /// Still in the heap.
-    scheduled: Cell<bool>,
-}
-
-impl NativeTimerState {
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.work.borrow().is_none()
-    }
-
-    /// Leaves the heap.
-    pub(super) fn take(&self) -> Option<Work> {
-        self.scheduled.set(false);
-        self.work.borrow_mut().take()
     }
 }

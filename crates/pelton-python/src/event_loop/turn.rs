@@ -69,6 +69,7 @@ impl LoopCore {
         self.stats.turn(now.saturating_sub(before));
         let busy = !self.ready.borrow().is_empty()
             || !self.unread.borrow().is_empty()
+            || !self.dirty.borrow().is_empty()
             || !self.events.borrow().is_empty()
             || self.stopping.get();
         let timeout_ns = if busy { 0 } else { self.until_next_timer(now) };
@@ -188,10 +189,8 @@ impl LoopCore {
                         self.ready.borrow_mut().push_back(Ready::Handle(handle));
                     }
                 }
-                Some((_, Timer::Native(state))) => {
-                    if let Some(work) = state.take() {
-                        self.ready.borrow_mut().push_back(Ready::Native(work));
-                    }
+                Some((_, Timer::Native(work))) => {
+                    self.ready.borrow_mut().push_back(Ready::Native(work));
                 }
                 None => return,
             }
@@ -229,10 +228,12 @@ impl LoopCore {
             return Ok(());
         }
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
+        let mut result = Ok(());
         for stream in dirty {
-            stream.flush(py)?;
+            // All of them, whatever one protocol raised.
+            result = result.and(stream.flush(py));
         }
-        Ok(())
+        result
     }
 
     /// Runs one handle; its error is reported, unless it must end the loop.

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use socket2::SockAddr;
 
-use super::native::{NativeListener, NativeProtocol};
+use super::native::{NativeFactory, NativeListener};
 use super::stream::{Owner, Stream};
 use super::tcp::StreamTransport;
 use crate::event_loop::core::LoopCore;
@@ -23,9 +23,6 @@ const ACCEPT_MAX: usize = 128;
 /// How long accepting rests when the system is out of descriptors or memory.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-/// Makes native protocols.
-type NativeFactory = Rc<dyn Fn(Python<'_>) -> PyResult<Rc<dyn NativeProtocol>>>;
-
 /// A socket that connections are accepted on.
 pub(crate) struct Listener {
     core: Rc<LoopCore>,
@@ -34,7 +31,6 @@ pub(crate) struct Listener {
     owned: RefCell<Option<OwnedFd>>,
     key: Cell<Option<usize>>,
     protocols: Protocols,
-    connections: Cell<usize>,
     closed: Cell<bool>,
 }
 
@@ -131,7 +127,6 @@ impl Listener {
             owned: RefCell::new(owned),
             key: Cell::new(None),
             protocols,
-            connections: Cell::new(0),
             closed: Cell::new(false),
         });
         listener.watch().map_err(|error| os_error(&error))?;
@@ -150,18 +145,6 @@ impl Listener {
             self.core.remove_source(self.fd, key);
         }
         drop(self.owned.borrow_mut().take());
-    }
-
-    pub(super) fn connections(&self) -> usize {
-        self.connections.get()
-    }
-
-    pub(super) fn opened(&self) {
-        self.connections.set(self.connections.get() + 1);
-    }
-
-    pub(super) fn closed_one(&self) {
-        self.connections.set(self.connections.get() - 1);
     }
 
     /// Takes the connections that wait, up to a turn's share.
@@ -201,7 +184,7 @@ impl Listener {
         let raw = fd.as_raw_fd();
         let make = || {
             let owner = Owner::Fd(fd);
-            Stream::new(self.core.clone(), raw, owner, Some(peer), Some(self.clone()))
+            Stream::new(self.core.clone(), raw, owner, Some(peer))
         };
         let result = match &self.protocols {
             Protocols::Native(factory) => {

@@ -29,8 +29,6 @@ pub(crate) trait NativeTransport {
     fn peer(&self) -> Option<SocketAddr>;
     /// Our own address, where the socket has one.
     fn local(&self) -> Option<SocketAddr>;
-    /// Whether it was closed, from either side: what is written now goes nowhere.
-    fn is_closing(&self) -> bool;
     /// The protocol's `pause_writing` is called above `high` queued bytes, `resume_writing` when
     /// `low` or fewer are left. Defaults: 64 KiB and 16 KiB.
     fn set_write_limits(&self, high: usize, low: usize);
@@ -55,6 +53,9 @@ pub(crate) trait NativeProtocol {
     fn connection_lost(&self, py: Python<'_>, error: Option<io::Error>);
 }
 
+/// Makes the protocol of a connection just accepted.
+pub(crate) type NativeFactory = Rc<dyn Fn(Python<'_>) -> PyResult<Rc<dyn NativeProtocol>>>;
+
 /// A listening socket whose connections get native protocols. Dropping it closes it.
 pub(crate) struct NativeListener(pub(super) Rc<Listener>);
 
@@ -62,11 +63,6 @@ impl NativeListener {
     /// Stops accepting and closes the socket; connections go on.
     pub(crate) fn close(&self) {
         self.0.close();
-    }
-
-    /// Open connections that were accepted here.
-    pub(crate) fn connections(&self) -> usize {
-        self.0.connections()
     }
 }
 

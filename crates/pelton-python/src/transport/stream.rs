@@ -17,7 +17,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use socket2::SockAddr;
 
-use super::listener::Listener;
 use super::native::NativeProtocol;
 use super::sink::{Lost, PythonSink, Sink};
 use super::stream_write::Chunk;
@@ -72,7 +71,6 @@ pub(crate) struct Stream {
     peer_ended: Cell<bool>,
     pub(super) peer: Option<SockAddr>,
     pub(super) local: Option<SockAddr>,
-    listener: RefCell<Option<Rc<Listener>>>,
 }
 
 /// Who closes the descriptor: exactly one.
@@ -92,11 +90,7 @@ impl Stream {
         fd: RawFd,
         owner: Owner,
         peer: Option<SockAddr>,
-        listener: Option<Rc<Listener>>,
     ) -> Rc<Self> {
-        if let Some(listener) = &listener {
-            listener.opened();
-        }
         core.stream_fds.borrow_mut().insert(fd);
         Rc::new(Self {
             core,
@@ -122,7 +116,6 @@ impl Stream {
             peer_ended: Cell::new(false),
             peer,
             local: socket::local_addr(fd),
-            listener: RefCell::new(listener),
         })
     }
 
@@ -484,9 +477,6 @@ impl Stream {
             Sink::Gone => {}
         }
         let closed = self.close_socket(py);
-        if let Some(listener) = self.listener.borrow_mut().take() {
-            listener.closed_one();
-        }
         if let Sink::Python(sink) = &sink {
             StreamTransport::detach_server(sink.transport.bind(py))?;
         }

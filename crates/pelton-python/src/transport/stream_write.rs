@@ -209,9 +209,6 @@ impl NativeTransport for Rc<Stream> {
     fn local(&self) -> Option<SocketAddr> {
         self.local.as_ref()?.as_socket()
     }
-    fn is_closing(&self) -> bool {
-        self.closing.get()
-    }
     fn set_write_limits(&self, high: usize, low: usize) {
         self.high.set(high.max(low));
         self.low.set(low);

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -156,7 +155,7 @@ impl StreamTransport {
         let _ = pelton_reactor::socket::set_nodelay(fd);
         let peer = pelton_reactor::socket::peer_addr(fd);
         let owner = Owner::Socket(socket.clone().unbind());
-        let stream = Stream::new(core, fd, owner, peer, None);
+        let stream = Stream::new(core, fd, owner, peer);
         let transport = Self::start(py, stream, protocol, waiter, server)?;
         *transport.get().inner.extra.borrow_mut() = extra;
         Ok(transport)
