@@ -523,7 +523,7 @@ class WorkerSession:
         *,
         name: str,
         queues: Sequence[str],  # empty: all
-        skip: Sequence[str] = (),  # queues that it leaves to others, even so
+        skip: Sequence[str] = ...,  # queues that it leaves to others, even so
         concurrency: int,
         lease: float = 15.0,
         on_cancel: Callable[[list[str]], None],
