@@ -14,16 +14,17 @@ use super::call::{self, Stepped};
 use super::channel::Channel;
 use super::plan::Plan;
 use super::progress::{Awaiting, Next, Progress};
+use crate::event_loop::GilBound;
 
 /// The coroutine of one request: `await`ed under ASGI, or run by a Task of its own.
 ///
 /// It steps the user's coroutines itself and passes on what they wait for, so that a request is
 /// one coroutine however deep its dependencies go. Cancelling it cancels what it waits for. It
 /// returns `None`.
-#[pyclass(frozen, unsendable, weakref, module = "pelton._core")]
+#[pyclass(frozen, weakref, module = "pelton._core")]
 pub(crate) struct RequestRun {
     plan: Arc<Plan>,
-    state: RefCell<State>,
+    state: GilBound<RefCell<State>>,
 }
 
 enum State {
@@ -49,7 +50,7 @@ impl RequestRun {
     /// A request of `plan` that came through `channel`.
     pub(crate) fn new(plan: Arc<Plan>, channel: Channel) -> Self {
         let progress = Box::new(Progress::new(plan.clone(), channel));
-        Self { plan, state: RefCell::new(State::Unstarted(progress)) }
+        Self { plan, state: GilBound::new(RefCell::new(State::Unstarted(progress))) }
     }
 
     /// Takes a step. `None`: the request is over.
