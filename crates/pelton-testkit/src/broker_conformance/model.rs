@@ -238,7 +238,14 @@ impl<'a> Walk<'a> {
         let lowest = leased.iter().map(|taken| self.jobs[&taken.id].priority).min();
         let left = self.jobs.values().filter(queued).map(|job| job.priority).max();
         assert!(leased.is_empty() || left.is_none_or(|left| Some(left) <= lowest));
-        self.workers[at].held.extend(leased);
+        // As in a worker's session: a job's new lease takes the place of one lost unnoticed.
+        let (old, mut held): (Vec<_>, Vec<_>) = self.workers[at]
+            .held
+            .drain(..)
+            .partition(|job| leased.iter().any(|new| new.id == job.id));
+        self.stale.extend(old);
+        held.extend(leased);
+        self.workers[at].held = held;
     }
 
     fn finish(&mut self) {
