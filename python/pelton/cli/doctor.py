@@ -120,7 +120,9 @@ def describe_broker(url: str) -> str:
     except (BrokerError, ValueError) as error:
         raise CommandError(str(error), code=1) from None
     dead = sum(queue.counts.get("dead", 0) for queue in queues)
-    return f"{len(queues)} queues, {dead} dead jobs, {len(workers)} workers"
+    # A process may have several entries: one for each pool of its own.
+    processes = {(worker.hostname, worker.pid) for worker in workers}
+    return f"{len(queues)} queues, {dead} dead jobs, {len(processes)} worker processes"
 
 
 def explain(app: Any) -> Iterator[tuple[str, str | None]]:
