@@ -96,6 +96,7 @@ impl DirectApp {
 
     /// The coroutine of a request and where its answer will be; None where the server would take
     /// the ASGI way. `asgi` makes `(scope, receive, send)` if they are needed.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a request, as Python gives them")]
     fn request<'py>(
         &self,
         py: Python<'py>,
