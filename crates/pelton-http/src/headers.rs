@@ -31,13 +31,6 @@ impl Headers {
         Self { bytes, fields }
     }
 
-    /// The buffer and the emptied list of fields, to be used again.
-    pub(crate) fn into_parts(mut self) -> (Vec<u8>, Vec<Field>) {
-        self.bytes.clear();
-        self.fields.clear();
-        (self.bytes, self.fields)
-    }
-
     /// The bytes from `start` to `end` of the buffer.
     pub(crate) fn slice(&self, start: u32, end: u32) -> &[u8] {
         &self.bytes[start as usize..end as usize]

@@ -46,7 +46,6 @@ impl Server {
                     let path = String::from_utf8_lossy(head.path()).into_owned();
                     self.waiting = Some(format!("{} {path}", head.method()));
                     self.connection.collect_body(self.now);
-                    self.connection.recycle(head);
                 }
                 Event::Body => {}
                 Event::Refused(error) => {

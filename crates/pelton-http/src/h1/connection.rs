@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Limits;
-use crate::headers::Field;
 use crate::progress::Progress;
 
 use super::body::Decoder;
@@ -61,7 +60,6 @@ pub struct Connection {
     since: Duration,
     progress: Progress,
     fate: Fate,
-    spare: (Vec<u8>, Vec<Field>),
 }
 
 /// What the connection found in the bytes.
@@ -128,7 +126,6 @@ impl Connection {
             since: now,
             progress: Progress::new(now),
             fate: Fate::Open,
-            spare: (Vec::new(), Vec::new()),
         }
     }
 
@@ -389,14 +386,6 @@ impl Connection {
         }
     }
 
-    /// Takes back a head whose request is over, to use its memory again.
-    pub fn recycle(&mut self, head: Head) {
-        let (buffer, fields) = head.into_parts();
-        if buffer.capacity() <= KEPT_CAPACITY {
-            self.spare = (buffer, fields);
-        }
-    }
-
     /// Between two requests, with nothing of the next one there.
     fn is_quiet(&self) -> bool {
         self.phase == Phase::Head && self.parsed == self.input.len()
@@ -415,7 +404,7 @@ impl Connection {
         let Some(length) = self.scanner.find_end(input, &self.limits)? else {
             return Ok(None);
         };
-        let head = Head::parse(&input[..length], &self.limits, std::mem::take(&mut self.spare))?;
+        let head = Head::parse(&input[..length], &self.limits)?;
         if let (Some(length), Some(limit)) = (head.content_length(), self.limits.body)
             && length > limit
         {

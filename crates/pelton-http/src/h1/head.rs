@@ -93,17 +93,8 @@ impl Head {
         }
     }
 
-    /// Its buffers, to be used for a later head.
-    pub(super) fn into_parts(self) -> (Vec<u8>, Vec<Field>) {
-        self.headers.into_parts()
-    }
-
     /// Parses `bytes`, which end with the empty line that [`Scanner`] found.
-    pub(super) fn parse(
-        bytes: &[u8],
-        limits: &Limits,
-        spare: (Vec<u8>, Vec<Field>),
-    ) -> Result<Self, RequestError> {
+    pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, RequestError> {
         let mut slots = [const { MaybeUninit::uninit() }; Limits::MAX_HEADERS];
         let allowed = limits.headers.min(Limits::MAX_HEADERS);
         let mut request = httparse::Request::new(&mut []);
@@ -114,8 +105,8 @@ impl Head {
             }
             Err(error) => return Err(parse_error(error, bytes)),
         }
-        let (mut buffer, mut fields) = spare;
-        buffer.extend_from_slice(bytes);
+        let mut buffer = bytes.to_vec();
+        let mut fields = Vec::with_capacity(request.headers.len());
         // Positions of httparse's slices in `bytes` are positions in the copy, too.
         let base = bytes.as_ptr() as usize;
         let range = |slice: &[u8]| {
