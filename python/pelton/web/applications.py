@@ -138,7 +138,8 @@ class FastAPI(Operations, Starlette):
         if root_path:
             warnings.warn(
                 "The `root_path` parameter is deprecated. Configure the server's root path "
-                "instead, for example with `fastapi run --root-path /api/v1`.",
+                "instead, for example with `pelton serve --root-path /api/v1` "
+                "(FastAPI's command: `fastapi run --root-path /api/v1`).",
                 category=FastAPIDeprecationWarning,
                 stacklevel=2,
             )
