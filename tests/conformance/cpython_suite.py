@@ -32,8 +32,11 @@ class OurLoop:
         return pelton.new_event_loop()
 
 
-class EventLoop(  # type: ignore[misc]
-    OurLoop, test_events.EventLoopTestsMixin, test_events.SubprocessTestsMixin, utils.TestCase
+class EventLoop(
+    OurLoop,
+    test_events.EventLoopTestsMixin,  # type: ignore[misc]
+    test_events.SubprocessTestsMixin,  # type: ignore[misc]
+    utils.TestCase,  # type: ignore[misc]
 ):
     loop: Any
 
