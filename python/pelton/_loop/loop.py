@@ -69,6 +69,9 @@ class Loop(_core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
 
     def run_forever(self) -> None:
         """Run until `stop` is called."""
+        checks: Any = self
+        checks._check_closed()
+        checks._check_running()  # before anything is set up: 3.13.0 tears it down otherwise
         with self._signals_wake():
             super().run_forever()
 
