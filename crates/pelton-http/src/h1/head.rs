@@ -169,6 +169,10 @@ impl Scanner {
         input: &[u8],
         limits: &Limits,
     ) -> Result<Option<usize>, RequestError> {
+        if self.scanned == 0 && input.first().is_some_and(|byte| !is_token(*byte) && *byte != b'\r')
+        {
+            return Err(RequestError::Malformed("this is not HTTP"));
+        }
         while let Some(at) = memchr(b'\n', &input[self.scanned..]) {
             let line_feed = self.scanned + at;
             if line_feed == 0 || input[line_feed - 1] != b'\r' {
@@ -195,9 +199,6 @@ impl Scanner {
         }
         if input.len() > limits.head {
             return Err(RequestError::HeadTooLarge);
-        }
-        if self.lines == 0 && input.first().is_some_and(|byte| !is_token(*byte) && *byte != b'\r') {
-            return Err(RequestError::Malformed("this is not HTTP"));
         }
         Ok(None)
     }
