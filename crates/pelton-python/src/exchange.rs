@@ -62,6 +62,4 @@ pub(crate) trait Exchange {
     /// The run ended with an exception that no handler of the app took: it is logged, and answered
     /// with 500 if nothing was answered. At most once.
     fn failed(&self, py: Python<'_>, error: PyErr);
-    /// Whether the client has gone.
-    fn is_disconnected(&self) -> bool;
 }

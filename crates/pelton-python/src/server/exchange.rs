@@ -83,10 +83,6 @@ impl Exchange for PlanExchange {
             self.request.connection.shared.log_error(py, "Error while answering 500", &error);
         }
     }
-
-    fn is_disconnected(&self) -> bool {
-        self.request.is_gone()
-    }
 }
 
 impl Drop for PlanExchange {

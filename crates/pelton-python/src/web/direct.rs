@@ -69,10 +69,6 @@ impl Exchange for Direct {
     fn failed(&self, _py: Python<'_>, error: PyErr) {
         self.error.replace(Some(error));
     }
-
-    fn is_disconnected(&self) -> bool {
-        false
-    }
 }
 
 impl Direct {
