@@ -27,7 +27,7 @@ class Program:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pelton", *arguments],
                 cwd=directory,
-                env=clean_environment() | environment,
+                env=clean_environment() | {"TMPDIR": str(directory)} | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

@@ -95,6 +95,7 @@ def test_run_serves_works_and_stops(directory: Path, number: signal.Signals) -> 
         assert program.stop(number) == 0
         assert all(is_gone(pid) for pid in tree)
         assert "killed" not in program.err
+        assert not list(directory.glob("pelton-*"))
 
 
 def test_an_open_dashboard_does_not_hold_the_stop(directory: Path) -> None:
@@ -132,6 +133,7 @@ def test_nothing_outlives_a_killed_parent(directory: Path) -> None:
         program.kill()
         for pid in tree:
             until(lambda pid=pid: is_gone(pid), f"the end of {pid}")  # type: ignore[misc]
+        assert not list(directory.glob("pelton-*"))
 
 
 def test_several_web_processes_share_one_port(directory: Path) -> None:

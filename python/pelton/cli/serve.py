@@ -125,6 +125,9 @@ def _serve(args: argparse.Namespace, listener: socket.socket) -> int:
         raise CommandError(str(error)) from None
     except StartupError as error:
         raise CommandError(str(error), code=error.exit_code) from None
+    finally:
+        if supervised.orphaned():
+            tree.remove_directory()
     return 0
 
 

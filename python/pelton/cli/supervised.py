@@ -20,6 +20,7 @@ MARGIN = 5.0
 
 logger = logging.getLogger("pelton.supervised")
 _link: socket.socket | None = None
+_orphaned = threading.Event()
 
 
 def start(stop_timeout: float) -> None:
@@ -45,6 +46,11 @@ def active() -> bool:
     return _link is not None
 
 
+def orphaned() -> bool:
+    """Whether the parent died: who is left has to tidy up after it."""
+    return _orphaned.is_set()
+
+
 def ready(report: dict[str, Any]) -> None:
     """Tells the parent once that this process serves, with what it should know.
 
@@ -65,6 +71,7 @@ def _watch(link: socket.socket, stop_timeout: float) -> None:
         except OSError:
             break
     logger.warning("pelton run is gone: stopping")
+    _orphaned.set()
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(stop_timeout + MARGIN)
     os._exit(1)

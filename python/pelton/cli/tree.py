@@ -41,6 +41,13 @@ def run(args: argparse.Namespace, listener: socket.socket, *, jobs: bool) -> int
         # asyncio's own loop: this process only waits, for children and signals.
         return asyncio.run(_live(args, listener, jobs))
     finally:
+        remove_directory()
+
+
+def remove_directory() -> None:
+    """Removes the directory that the processes of this tree share, if there is one."""
+    directory = os.environ.get(RUN_DIRECTORY)
+    if directory is not None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
