@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -84,7 +85,7 @@ impl Poller {
     /// # Errors
     /// The system's, when it is out of descriptors.
     pub fn waker(&self) -> io::Result<Waker> {
-        Ok(Waker(mio::Waker::new(self.poll.registry(), Token(WAKER_KEY))?))
+        Ok(Waker(Arc::new(mio::Waker::new(self.poll.registry(), Token(WAKER_KEY))?)))
     }
 
     /// Waits until a descriptor is ready, a `Waker` was used, or `timeout` is over (`None`: for
@@ -144,9 +145,9 @@ impl Registry {
     }
 }
 
-/// Ends a wait from any thread.
-#[derive(Debug)]
-pub struct Waker(mio::Waker);
+/// Ends a wait from any thread. Clones share one descriptor.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<mio::Waker>);
 
 impl Waker {
     /// The wait under way, or the next one, returns.

@@ -12,6 +12,7 @@ use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 
 use super::handle::HandleRef;
+use super::mailbox::Mailbox;
 use super::native::Work;
 use super::sources::{Source, Sources};
 use super::stats::Stats;
@@ -66,6 +67,8 @@ pub(crate) struct LoopCore {
     pub(super) poller: RefCell<Poller>,
     pub(crate) registry: Registry,
     waker: Waker,
+    /// What threads without the GIL send.
+    pub(super) mailbox: Mailbox,
     /// The loop's thread waits (or is about to) with the GIL released.
     pub(super) parked: Cell<bool>,
     woken: Cell<bool>,
@@ -91,6 +94,7 @@ impl LoopCore {
     pub(super) fn new() -> io::Result<Self> {
         let poller = Poller::new()?;
         let (registry, waker) = (poller.registry()?, poller.waker()?);
+        let mailbox = Mailbox::new(waker.clone());
         let now = monotonic_ns();
         Ok(Self {
             ready: RefCell::default(),
@@ -105,6 +109,7 @@ impl LoopCore {
             poller: RefCell::new(poller),
             registry,
             waker,
+            mailbox,
             parked: Cell::new(false),
             woken: Cell::new(false),
             stopping: Cell::new(false),
@@ -233,6 +238,7 @@ impl LoopCore {
         let rearm = std::mem::take(&mut *self.rearm.borrow_mut());
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
         let unread = std::mem::take(&mut *self.unread.borrow_mut());
+        let letters = self.mailbox.close();
         let sources = std::mem::take(&mut *self.sources.borrow_mut());
         self.events.borrow_mut().clear();
         for fd in sources.descriptors() {
@@ -249,6 +255,6 @@ impl LoopCore {
             }
         }
         // All borrows are over: what these drops call may come back here.
-        drop((ready, timers, watches, rearm, dirty, unread, sources));
+        drop((ready, timers, watches, rearm, dirty, unread, letters, sources));
     }
 }

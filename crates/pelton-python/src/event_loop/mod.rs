@@ -18,6 +18,7 @@ mod gil;
 mod handle;
 mod handle_type;
 mod inline;
+mod mailbox;
 mod native;
 mod sources;
 mod stats;
@@ -27,6 +28,7 @@ mod watch;
 use pyo3::prelude::*;
 
 pub(crate) use gil::{GilBound, Owned};
+pub(crate) use mailbox::Mailbox;
 pub(crate) use native::LoopRef;
 pub(crate) use sources::Source;
 

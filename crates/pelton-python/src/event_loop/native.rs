@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 
 use super::base::BaseLoop;
 use super::core::{LoopCore, Ready, Timer};
+use super::mailbox::Mailbox;
 use crate::transport::listener::Listener;
 use crate::transport::native::{NativeFactory, NativeListener};
 
@@ -54,6 +55,11 @@ impl LoopRef {
     /// Nanoseconds of the clock that `loop.time()` reads, taken when this turn began.
     pub(crate) fn now(&self) -> u64 {
         self.0.turn_ns.get()
+    }
+
+    /// Where threads without the GIL leave work for the loop.
+    pub(crate) fn mailbox(&self) -> Mailbox {
+        self.0.mailbox.clone()
     }
 
     /// Runs `work` in order with the callbacks of `call_soon`.

@@ -52,6 +52,7 @@ impl LoopCore {
     fn turn(&self, py: Python<'_>) -> PyResult<()> {
         self.rearm_watches();
         self.wait(py)?;
+        self.collect_mail();
         self.dispatch(py)?;
         self.queue_due_timers();
         let ready = self.run_ready(py);
@@ -88,6 +89,14 @@ impl LoopCore {
         self.polled_ns.set(after);
         count(&self.stats.parked_ns, after - now);
         result
+    }
+
+    /// Letters become ready work. One that comes later ends the next wait at once.
+    fn collect_mail(&self) {
+        if !self.mailbox.is_empty() {
+            let letters = self.mailbox.take();
+            self.ready.borrow_mut().extend(letters.into_iter().map(|letter| Ready::Native(letter)));
+        }
     }
 
     /// Zero if one is due; `WAIT_MAX_NS` if there is none.

@@ -8,7 +8,7 @@ use pelton_jobs::engine::Reply;
 use pyo3::prelude::*;
 
 use super::convert;
-use super::courier::{Answer, Courier, Settlement};
+use super::courier::{Address, Answer, Courier, Settlement};
 
 /// How often a call that blocks looks for Ctrl-C.
 const SIGNAL_PAUSE: Duration = Duration::from_millis(50);
@@ -37,11 +37,11 @@ pub(super) fn answer<T: Send + Sync + 'static>(
     call: impl FnOnce(Reply<T>) + Send,
 ) -> PyResult<Option<Py<PyAny>>> {
     let Some(waiter) = waiter else { return block(py, route, call).map(Some) };
-    let event_loop = waiter.call_method0(pyo3::intern!(py, "get_loop"))?.unbind();
+    let address = Address::of(waiter.call_method0(pyo3::intern!(py, "get_loop"))?);
     let (future, courier) = (waiter.unbind(), courier.clone());
     call(Reply::new(move |result| {
         let answer = Box::new(Pending { result: Some(result), route: Some(route) });
-        courier.send(Settlement { event_loop, future, answer });
+        courier.send(Settlement { address, future, answer });
     }));
     Ok(None)
 }

@@ -1,21 +1,42 @@
 //! Brings answers to the futures of asyncio loops.
 //!
-//! The engine's threads never wait for the GIL: they leave settlements here. The courier's thread
-//! takes all that wait, and hands each loop its share by one `call_soon_threadsafe`; the loop's
-//! own thread then makes the Python values and sets them.
+//! The engine's threads never wait for the GIL. For Pelton's own loop they leave settlements in its
+//! mailbox; for other loops here: the courier's thread takes all that wait, and hands each loop its
+//! share by one `call_soon_threadsafe`. The loop's own thread then makes the Python values and sets
+//! them.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 
+use crate::event_loop::{LoopRef, Mailbox};
+
 /// A future, and how to settle it.
 pub(super) struct Settlement {
     /// The loop of the future.
-    pub(super) event_loop: Py<PyAny>,
+    pub(super) address: Address,
     /// What waits for the answer.
     pub(super) future: Py<PyAny>,
     /// Makes the value or the exception, in the loop's thread.
     pub(super) answer: Box<dyn Answer>,
+}
+
+/// Where a settlement goes.
+pub(super) enum Address {
+    /// Pelton's loop: straight into its mailbox.
+    Mailbox(Mailbox),
+    /// Another loop: by `call_soon_threadsafe`.
+    Loop(Py<PyAny>),
+}
+
+impl Address {
+    /// The address of a future's loop.
+    pub(super) fn of(event_loop: Bound<'_, PyAny>) -> Self {
+        match LoopRef::from_object(&event_loop) {
+            Ok(ours) => Self::Mailbox(ours.mailbox()),
+            Err(_) => Self::Loop(event_loop.unbind()),
+        }
+    }
 }
 
 /// An answer on its way.
@@ -30,24 +51,24 @@ pub(super) trait Answer: Send + Sync {
 #[derive(Clone)]
 pub(super) struct Courier {
     _guard: Arc<Guard>,
-    mailbox: Arc<Mailbox>,
+    satchel: Arc<Satchel>,
 }
 
 #[derive(Default)]
-struct Mailbox {
-    state: Mutex<MailboxState>,
+struct Satchel {
+    state: Mutex<SatchelState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct MailboxState {
+struct SatchelState {
     /// Bounded by the engine's own queue: one settlement for each call.
     settlements: Vec<Settlement>,
     closed: bool,
 }
 
 /// Tells the thread when the last courier is gone.
-struct Guard(Arc<Mailbox>);
+struct Guard(Arc<Satchel>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -59,23 +80,28 @@ impl Drop for Guard {
 impl Courier {
     /// Starts the thread.
     pub(super) fn start() -> PyResult<Self> {
-        let mailbox = Arc::<Mailbox>::default();
-        let theirs = Arc::clone(&mailbox);
+        let satchel = Arc::<Satchel>::default();
+        let theirs = Arc::clone(&satchel);
         std::thread::Builder::new().name("pelton-courier".into()).spawn(move || theirs.run())?;
-        Ok(Self { _guard: Arc::new(Guard(Arc::clone(&mailbox))), mailbox })
+        Ok(Self { _guard: Arc::new(Guard(Arc::clone(&satchel))), satchel })
     }
 
     /// Has a future settled soon.
     pub(super) fn send(&self, settlement: Settlement) {
-        let mut state = self.mailbox.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Address::Mailbox(mailbox) = &settlement.address {
+            let mailbox = mailbox.clone();
+            let letter = Settle::new(vec![settlement]);
+            return mailbox.post(Box::new(move |py| letter.__call__(py)));
+        }
+        let mut state = self.satchel.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.settlements.push(settlement);
         if state.settlements.len() == 1 {
-            self.mailbox.changed.notify_one();
+            self.satchel.changed.notify_one();
         }
     }
 }
 
-impl Mailbox {
+impl Satchel {
     fn run(&self) {
         loop {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,14 +132,15 @@ impl Mailbox {
 fn deliver(py: Python<'_>, settlements: Vec<Settlement>) {
     let mut batches: Vec<(Py<PyAny>, Vec<Settlement>)> = Vec::new();
     for settlement in settlements {
-        match batches.iter_mut().find(|(event_loop, _)| event_loop.is(&settlement.event_loop)) {
+        let Address::Loop(event_loop) = &settlement.address else { continue };
+        match batches.iter_mut().find(|(other, _)| other.is(event_loop)) {
             Some((_, batch)) => batch.push(settlement),
-            None => batches.push((settlement.event_loop.clone_ref(py), vec![settlement])),
+            None => batches.push((event_loop.clone_ref(py), vec![settlement])),
         }
     }
     for (event_loop, batch) in batches {
-        let batch = Arc::new(Mutex::new(batch));
-        let settle = Settle { batch: Arc::clone(&batch) };
+        let settle = Settle::new(batch);
+        let batch = Arc::clone(&settle.batch);
         let called = Bound::new(py, settle)
             .and_then(|settle| event_loop.call_method1(py, "call_soon_threadsafe", (settle,)));
         if called.is_err() {
@@ -133,6 +160,12 @@ fn give_back(batch: &Mutex<Vec<Settlement>>) {
 #[pyclass(frozen, module = "pelton._core")]
 struct Settle {
     batch: Arc<Mutex<Vec<Settlement>>>,
+}
+
+impl Settle {
+    fn new(batch: Vec<Settlement>) -> Self {
+        Self { batch: Arc::new(Mutex::new(batch)) }
+    }
 }
 
 #[pymethods]

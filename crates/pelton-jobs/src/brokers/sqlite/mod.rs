@@ -336,7 +336,7 @@ fn connect(path: &Path, synchronous: Synchronous) -> Result<Connection, Fault> {
     }
     conn.execute_batch(&format!(
         "PRAGMA synchronous = {level}; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY; \
-         PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 4000; \
+         PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 2000; \
          PRAGMA journal_size_limit = 67108864;"
     ))?;
     schema::prepare(&mut conn)?;
