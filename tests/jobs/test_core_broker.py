@@ -10,12 +10,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import pelton
 from pelton import _core
 from tests.jobs.core import Worker, answer, new_job, open_broker, sql, until
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture
@@ -23,6 +28,17 @@ def broker(tmp_path: Path):
     broker = open_broker(tmp_path)
     yield broker
     broker.close()
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, pelton.new_event_loop], ids=["asyncio", "pelton"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine on each kind of loop: answers take another way to each."""
+
+    def on_the_loop(main: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            return runner.run(main)
+
+    return on_the_loop
 
 
 def record(broker: _core.Broker, id: str) -> _core.JobRecord:
@@ -95,13 +111,13 @@ def test_the_futures_form(broker: _core.Broker) -> None:
     asyncio.run(main())
 
 
-def test_many_futures_of_many_loops(broker: _core.Broker) -> None:
+def test_many_futures_of_many_loops(broker: _core.Broker, run: Run) -> None:
     async def main() -> list[str]:
         ids = await asyncio.gather(*(answer(broker.enqueue, [new_job()]) for _ in range(200)))
         return [id for (id,) in ids]
 
     found: list[list[str]] = []
-    threads = [threading.Thread(target=lambda: found.append(asyncio.run(main()))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append(run(main()))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -111,7 +127,7 @@ def test_many_futures_of_many_loops(broker: _core.Broker) -> None:
     assert broker.queues()[0].counts["queued"] == 800
 
 
-def test_cancelled_futures_and_closed_loops_do_no_harm(broker: _core.Broker) -> None:
+def test_cancelled_futures_and_closed_loops_do_no_harm(broker: _core.Broker, run: Run) -> None:
     async def main() -> None:
         waiter = asyncio.get_running_loop().create_future()
         broker.watch(job.id, 10, 0.05, waiter=waiter)
@@ -122,12 +138,12 @@ def test_cancelled_futures_and_closed_loops_do_no_harm(broker: _core.Broker) -> 
 
     job = new_job()
     broker.enqueue([job])
-    asyncio.run(main())
+    run(main())
     assert broker.watch(job.id, 10, 0.2) is None
     assert record(broker, job.id).state == "queued"
 
 
-def test_watch_sees_changes_of_this_process(broker: _core.Broker) -> None:
+def test_watch_sees_changes_of_this_process(broker: _core.Broker, run: Run) -> None:
     async def main() -> None:
         job = new_job()
         await answer(broker.enqueue, [job])
@@ -138,7 +154,7 @@ def test_watch_sees_changes_of_this_process(broker: _core.Broker) -> None:
         for found in await asyncio.gather(*waiting):
             assert (found.state, found.reason, found.version) == ("cancelled", "seen", 2)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_watch_sees_changes_of_other_brokers(broker: _core.Broker, tmp_path: Path) -> None:
