@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -103,7 +104,9 @@ def fetch_forever(port: int) -> None:
 
 def connect_forever(port: int) -> None:
     while True:
-        socket.create_connection(("127.0.0.1", port)).close()
+        # One that the kernel had accepted when the listener closed is reset.
+        with contextlib.suppress(ConnectionResetError):
+            socket.create_connection(("127.0.0.1", port)).close()
 
 
 def line_of(process: subprocess.Popen[str]) -> str:
