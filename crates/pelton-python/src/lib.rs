@@ -6,6 +6,7 @@
 
 use pyo3::prelude::*;
 
+mod aio;
 mod event_loop;
 mod exchange;
 mod jobs;
@@ -20,6 +21,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     event_loop::register(module)?;
     transport::register(module)?;
+    aio::register(module)?;
     server::register(module)?;
     web::register(module)?;
     jobs::register(module)?;

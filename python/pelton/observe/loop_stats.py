@@ -1,4 +1,4 @@
-"""What the event loop measures about itself, always."""
+"""`loop_stats`: counters of one event loop."""
 
 from __future__ import annotations
 
