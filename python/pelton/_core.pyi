@@ -14,7 +14,7 @@ from collections.abc import (
     Sequence,
 )
 from contextvars import Context
-from typing import Any, Literal, Self, TypeVar, final
+from typing import Any, Literal, Self, TypeVar, final, overload
 
 from _typeshed import FileDescriptorLike
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -140,6 +140,15 @@ class ListenerHandle:
     ) -> ListenerHandle: ...
     def stop(self) -> None:
         """Accept no more."""
+
+# --- aio ----------------------------------------------------------------------------------------
+
+@overload
+def sleep(delay: float) -> Coroutine[Any, Any, None]:
+    """Give way for `delay` seconds; then return `result`. As `asyncio.sleep`."""
+
+@overload
+def sleep(delay: float, result: _T) -> Coroutine[Any, Any, _T]: ...
 
 # --- server -------------------------------------------------------------------------------------
 

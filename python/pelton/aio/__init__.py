@@ -2,4 +2,8 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from pelton._core import sleep
+
+__all__ = [
+    "sleep",
+]

@@ -90,6 +90,13 @@ impl Owned {
         self.0.as_ptr()
     }
 
+    /// The reference itself, given away.
+    pub(crate) fn into_ptr(self) -> *mut ffi::PyObject {
+        let pointer = self.0.as_ptr();
+        std::mem::forget(self);
+        pointer
+    }
+
     /// As the type that PyO3's visitor of garbage collection takes.
     pub(crate) fn as_py(&self) -> &Py<PyAny> {
         // SAFETY: both are transparent over a non-null object pointer that owns a reference.

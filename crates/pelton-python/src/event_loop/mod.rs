@@ -27,7 +27,8 @@ mod watch;
 
 use pyo3::prelude::*;
 
-pub(crate) use gil::{GilBound, Owned};
+pub(crate) use base::BaseLoop;
+pub(crate) use gil::{GilBound, Owned, entry};
 pub(crate) use mailbox::Mailbox;
 pub(crate) use native::LoopRef;
 pub(crate) use sources::Source;
