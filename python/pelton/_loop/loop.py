@@ -34,12 +34,16 @@ class _CoreSelector:
     def __init__(self, core: _core.BaseLoop) -> None:
         self._core = core
 
-    def get_key(self, fd: int) -> selectors.SelectorKey:
-        """What `fd` is watched for; asyncio's transports show it in their repr."""
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        """What a descriptor, or what has one, is watched for; asyncio's transports show it.
+
+        KeyError for what is not watched, as by every selector.
+        """
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
         events = self._core._watched(fd)
         if not events:
-            raise KeyError(fd)
-        return selectors.SelectorKey(fd, fd, events, None)
+            raise KeyError(f"{fileobj!r} is not registered")
+        return selectors.SelectorKey(fileobj, fd, events, None)
 
     def close(self) -> None:
         self._core._close_core()
