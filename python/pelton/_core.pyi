@@ -16,7 +16,7 @@ from collections.abc import (
 from contextvars import Context
 from typing import Any, Literal, Self, TypeVar, final, overload
 
-from _typeshed import FileDescriptorLike
+from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import disjoint_base
 
@@ -70,6 +70,31 @@ class BaseLoop:
         context: Context | None = None,
     ) -> asyncio.Task[_T]:
         """A stock task; a task factory, where one is set, makes it."""
+    def sock_recv(self, sock: socket.socket, n: int) -> Coroutine[Any, Any, bytes]:
+        """Receive `n` bytes at most; none at the end of the stream.
+
+        This and the following return awaitables that behave as asyncio's coroutines do: nothing
+        happens before the await, and cancelling one takes nothing from the socket. A call that
+        would block is made again in the task that waits, once the descriptor is ready. RuntimeError
+        where it would have to wait for a transport's descriptor, ValueError for a socket that
+        blocks (in debug mode).
+        """
+    def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> Coroutine[Any, Any, int]:
+        """Receive into `buf`; how many bytes came."""
+    def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> Coroutine[Any, Any, Any]:
+        """Receive a datagram: `(data, address)`."""
+    def sock_recvfrom_into(
+        self, sock: socket.socket, buf: WriteableBuffer, nbytes: int = 0
+    ) -> Coroutine[Any, Any, Any]:
+        """Receive a datagram into `buf`: `(length, address)`."""
+    def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> Coroutine[Any, Any, None]:
+        """Send all of `data`. After an error or a cancellation, part of it may have left."""
+    def sock_sendto(
+        self, sock: socket.socket, data: ReadableBuffer, address: Any
+    ) -> Coroutine[Any, Any, int]:
+        """Send a datagram; its length."""
+    def sock_accept(self, sock: socket.socket) -> Coroutine[Any, Any, tuple[socket.socket, Any]]:
+        """Accept a connection: `(socket, address)`, the socket non-blocking."""
     def _run_once(self) -> None: ...
     def _request_stop(self) -> None: ...
     def _bind(self) -> None: ...

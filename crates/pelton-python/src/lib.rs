@@ -13,6 +13,7 @@ mod exchange;
 mod jobs;
 mod observe;
 mod server;
+mod sockets;
 mod transport;
 mod web;
 
@@ -22,6 +23,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     event_loop::register(module)?;
     transport::register(module)?;
+    sockets::register(module)?;
     aio::register(module)?;
     server::register(module)?;
     web::register(module)?;

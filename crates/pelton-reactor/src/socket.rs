@@ -21,6 +21,26 @@ pub fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     retry(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
 }
 
+/// `recv` that never waits, on a blocking socket either.
+///
+/// # Errors
+/// As `recv`.
+pub fn recv_now(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT;
+    // SAFETY: as in `recv`.
+    retry(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags) })
+}
+
+/// `send` that never waits, on a blocking socket either.
+///
+/// # Errors
+/// As `send`.
+pub fn send_now(fd: RawFd, data: &[u8]) -> io::Result<usize> {
+    let flags = NO_SIGNAL | libc::MSG_DONTWAIT;
+    // SAFETY: as in `send`.
+    retry(|| unsafe { libc::send(fd, data.as_ptr().cast(), data.len(), flags) })
+}
+
 /// Writes as much of `data` as the kernel takes.
 ///
 /// # Errors
@@ -109,6 +129,15 @@ pub fn set_nodelay(fd: RawFd) -> io::Result<()> {
 /// The system's.
 pub fn set_nonblocking(fd: RawFd) -> io::Result<()> {
     with_socket(fd, |socket| socket.set_nonblocking(true))
+}
+
+/// Whether `fd` is a TCP socket.
+#[must_use]
+pub fn is_tcp(fd: RawFd) -> bool {
+    with_socket(fd, |socket| {
+        let inet = socket.local_addr().is_ok_and(|addr| addr.is_ipv4() || addr.is_ipv6());
+        inet && socket.r#type().is_ok_and(|kind| kind == socket2::Type::STREAM)
+    })
 }
 
 fn with_socket<R>(fd: RawFd, call: impl FnOnce(&Socket) -> R) -> R {

@@ -33,7 +33,7 @@ impl BaseLoop {
     ///
     /// # Safety
     /// `event_loop` is a live `BaseLoop`, and stays alive for `'a`; the GIL is held.
-    pub(super) unsafe fn core_of<'a>(event_loop: *mut PyObject) -> &'a LoopCore {
+    pub(crate) unsafe fn core_of<'a>(event_loop: *mut PyObject) -> &'a LoopCore {
         // SAFETY: the caller's; the class is frozen, so its contents may be shared.
         unsafe {
             let py = Python::assume_attached();
@@ -150,9 +150,9 @@ impl BaseLoop {
         if let Ok(sources) = self.core.sources.try_borrow() {
             for source in sources.iter() {
                 match source {
-                    Source::Watch(watch) => watch.each_handle(|handle| {
+                    Source::Watch(watch) => watch.each_object(|object| {
                         if result.is_ok() {
-                            result = visit.call(handle.as_py());
+                            result = visit.call(object);
                         }
                     }),
                     Source::Stream(_) | Source::Listener(_) => {}

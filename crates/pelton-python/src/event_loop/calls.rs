@@ -9,7 +9,7 @@ use pyo3::ffi::{self, Py_ssize_t, PyObject};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::base::BaseLoop;
 use super::core::{LoopCore, Ready, Timer};
@@ -42,8 +42,9 @@ pub(super) fn register(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-fn add(
-    kind: &Bound<'_, pyo3::types::PyType>,
+/// Adds a method to a class. What it is given lives as long as the process.
+pub(crate) fn add(
+    kind: &Bound<'_, PyType>,
     name: &'static CStr,
     method: ffi::PyMethodDefPointer,
     flags: std::ffi::c_int,

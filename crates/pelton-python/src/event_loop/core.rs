@@ -145,10 +145,32 @@ impl LoopCore {
         self.debug.get()
     }
 
+    /// Counts the turns: it differs between two of them.
+    pub(crate) fn turn_number(&self) -> u64 {
+        self.stats.turns.get()
+    }
+
     /// Queues `item` for the next turn.
     pub(crate) fn push_ready(&self, item: Ready) {
         self.ready.borrow_mut().push_back(item);
         self.wake_if_parked();
+    }
+
+    /// `call_soon(callback, *args, context=context)`, without asyncio's checks.
+    ///
+    /// # Safety
+    /// Live objects (`context` may be null), of which `event_loop` is this loop; the GIL is held.
+    pub(crate) unsafe fn call_soon(
+        &self,
+        event_loop: *mut PyObject,
+        callback: *mut PyObject,
+        args: &[*mut PyObject],
+        context: *mut PyObject,
+    ) -> PyResult<()> {
+        // SAFETY: the caller's.
+        let handle = unsafe { HandleRef::new(event_loop, callback, args, context, None)? };
+        self.push_ready(Ready::Handle(handle));
+        Ok(())
     }
 
     /// Ends the wait that the loop's thread is in, if it is in one. Whoever calls this holds the
@@ -189,6 +211,7 @@ impl LoopCore {
         source: Source,
         interest: Interest,
     ) -> io::Result<usize> {
+        self.retire_watch(fd);
         let key = self.sources.borrow_mut().insert(fd, source);
         if let Err(error) = self.registry.register(fd, key, interest) {
             let removed = self.sources.borrow_mut().remove(key);

@@ -4,7 +4,8 @@
 //! callback or per packet is Rust, what runs per connection or per loop is asyncio's Python.
 //!
 //! - `base`: the Python class; `calls`: its hottest methods, as C entry points
-//! - `core`: the state; `turn`: one turn of the loop; `watch`: `add_reader` and `add_writer`
+//! - `core`: the state; `turn`: one turn of the loop; `watch`: `add_reader` and `add_writer`;
+//!   `socket_calls`: who waits for a watched descriptor by `sock_*`
 //! - `handle`: callbacks with their arguments inline
 //! - `native`: the interface for the other areas of this crate (`LoopRef`); `inline`: tasks whose
 //!   first step runs at once
@@ -12,7 +13,7 @@
 //! Everything is guarded by the GIL (`gil`), and no borrow is held while Python runs.
 
 mod base;
-mod calls;
+pub(crate) mod calls;
 pub(crate) mod core;
 mod gil;
 mod handle;
@@ -20,6 +21,8 @@ mod handle_type;
 mod inline;
 mod mailbox;
 mod native;
+pub(crate) mod rawtype;
+mod socket_calls;
 mod sources;
 mod stats;
 mod turn;
@@ -32,6 +35,7 @@ pub(crate) use gil::{GilBound, Owned, entry};
 pub(crate) use mailbox::Mailbox;
 pub(crate) use native::LoopRef;
 pub(crate) use sources::Source;
+pub(crate) use watch::{Side, Watch};
 
 /// Adds this area's names to `pelton._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
