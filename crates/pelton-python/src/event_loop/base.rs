@@ -185,6 +185,7 @@ impl BaseLoop {
         // SAFETY: all are live for the call.
         let handle =
             unsafe { HandleRef::new(slf.as_ptr(), callback.as_ptr(), &args, null_mut(), None)? };
+        handle.track();
         core.add_watch(fd, side, handle.share()).map_err(|error| os_error(&error))?;
         // SAFETY: `into_ptr` gives the reference away.
         Ok(unsafe { Bound::from_owned_ptr(slf.py(), handle.into_ptr()) })

@@ -207,6 +207,9 @@ unsafe fn schedule(
         if core.is_debug() {
             trace(py, &handle)?;
         }
+        if !core.running.get() {
+            handle.track();
+        }
         core.push_ready(Ready::Handle(handle.share()));
         Ok(handle.into_ptr())
     }
@@ -267,6 +270,9 @@ unsafe fn schedule_at(
             HandleRef::new(event_loop, call.args[1], &call.args[2..], call.context, Some(when))?;
         if core.is_debug() {
             trace(py, &handle)?;
+        }
+        if !core.running.get() {
+            handle.track();
         }
         handle.set_scheduled(true);
         // Saturates: what lies in the past is due now, infinity never is.

@@ -14,6 +14,7 @@ use pyo3::ffi::{self, Py_ssize_t, PyObject};
 use pyo3::prelude::*;
 
 use super::base::BaseLoop;
+use super::context;
 use super::gil::{Owned, entry};
 use super::handle_type;
 
@@ -21,8 +22,8 @@ use super::handle_type;
 const INLINE_ARGS: usize = 3;
 /// `HandleObject::count` when the arguments are a tuple.
 const IN_TUPLE: u8 = u8::MAX;
-/// Handles kept for use again.
-const FREE_MAX: usize = 1024;
+/// Handles kept for use again: about 1 MiB.
+const FREE_MAX: usize = 8192;
 
 /// The object behind both Python types.
 #[repr(C)]
@@ -32,7 +33,10 @@ pub(crate) struct HandleObject {
     pub(super) callback: *mut PyObject,
     /// One word that a vectorcall may use as it likes, then the arguments (or one tuple of them).
     args: [*mut PyObject; 1 + INLINE_ARGS],
-    pub(super) context: *mut PyObject,
+    /// Null while it is only known by its variables.
+    context: *mut PyObject,
+    /// The variables its context will have once it is needed, or null.
+    variables: *mut PyObject,
     pub(super) event_loop: *mut PyObject,
     /// Where it was made (debug mode), or null.
     pub(super) traceback: *mut PyObject,
@@ -45,6 +49,8 @@ pub(crate) struct HandleObject {
     running: bool,
     /// It is in the loop's timer heap.
     pub(super) scheduled: bool,
+    /// The garbage collector knows it; see `HandleRef::track`.
+    tracked: bool,
 }
 
 static HANDLE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
@@ -57,12 +63,14 @@ struct FreeList(UnsafeCell<Vec<*mut HandleObject>>);
 unsafe impl Sync for FreeList {}
 static FREE: FreeList = FreeList(UnsafeCell::new(Vec::new()));
 
-/// A strong reference to a handle.
+/// A strong reference to a handle. One that is dropped while the handle lives on elsewhere tells
+/// the garbage collector of the handle.
 #[derive(Debug)]
 pub(crate) struct HandleRef(Owned);
 
 impl HandleRef {
     /// A handle that calls `callback` with `args` in `context` (null: a copy of the current one).
+    /// The garbage collector does not know it yet: see `track`.
     ///
     /// # Safety
     /// All pointers are live objects (`context` may be null); the GIL is held.
@@ -76,19 +84,22 @@ impl HandleRef {
         // SAFETY: the caller's promises; `allocate` gives memory whose fields we fill in full
         // before the collector or anyone else can see the object.
         unsafe {
-            let context = if context.is_null() {
-                let copy = ffi::PyContext_CopyCurrent();
-                if copy.is_null() {
-                    return Err(PyErr::fetch(Python::assume_attached()));
+            let (mut context, mut variables) = (context, null_mut());
+            if context.is_null() {
+                variables = context::current_variables();
+                if variables.is_null() {
+                    context = ffi::PyContext_CopyCurrent();
+                    if context.is_null() {
+                        return Err(PyErr::fetch(Python::assume_attached()));
+                    }
                 }
-                copy
             } else {
                 ffi::Py_INCREF(context);
-                context
-            };
+            }
             let handle = allocate(if when.is_some() { &TIMER_HANDLE } else { &HANDLE });
             if handle.is_null() {
-                ffi::Py_DECREF(context);
+                ffi::Py_XDECREF(context);
+                ffi::Py_XDECREF(variables);
                 return Err(PyErr::fetch(Python::assume_attached()));
             }
             ffi::Py_INCREF(callback);
@@ -96,12 +107,14 @@ impl HandleRef {
             (*handle).callback = callback;
             (*handle).event_loop = event_loop;
             (*handle).context = context;
+            (*handle).variables = variables;
             (*handle).traceback = null_mut();
             (*handle).weakrefs = null_mut();
             (*handle).when = when.unwrap_or(0.0);
             (*handle).cancelled = false;
             (*handle).running = false;
             (*handle).scheduled = false;
+            (*handle).tracked = false;
             (*handle).args = [null_mut(); 1 + INLINE_ARGS];
             (*handle).count = 0;
             if args.len() <= INLINE_ARGS {
@@ -114,8 +127,24 @@ impl HandleRef {
                 (*handle).args[1] = tuple_of(args);
                 (*handle).count = IN_TUPLE;
             }
-            ffi::PyObject_GC_Track(handle.cast());
             Ok(Self(Owned::steal(handle.cast())))
+        }
+    }
+
+    /// Lets the garbage collector know the handle.
+    ///
+    /// In the queues of a loop that runs, handles live without: they are reachable there, so the
+    /// collector could only lose time on them, and a thread that sends a hundred thousand would
+    /// have it do so again and again. It gets to know those that leave a queue while somebody else
+    /// holds them, and those that are in a queue while the loop does not run.
+    pub(super) fn track(&self) {
+        let handle = self.raw();
+        // SAFETY: a live handle with all its fields set, and not tracked yet; the GIL is held.
+        unsafe {
+            if !(*handle).tracked {
+                (*handle).tracked = true;
+                ffi::PyObject_GC_Track(handle.cast());
+            }
         }
     }
 
@@ -163,7 +192,8 @@ impl HandleRef {
         // SAFETY: we hold the handle. `running` keeps `cancel` from dropping the callback and its
         // arguments, which the call only borrows; the word before the arguments is ours to lend.
         unsafe {
-            if ffi::PyContext_Enter((*handle).context) < 0 {
+            let borrowed = (*handle).context.is_null();
+            if context_of(handle).is_null() || ffi::PyContext_Enter((*handle).context) < 0 {
                 return Err(PyErr::fetch(py));
             }
             (*handle).running = true;
@@ -184,8 +214,11 @@ impl HandleRef {
             if (*handle).cancelled {
                 drop_call(handle);
             }
-            if ffi::PyContext_Exit((*handle).context) < 0 && error.is_none() {
-                return Err(PyErr::fetch(py));
+            if ffi::PyContext_Exit((*handle).context) < 0 {
+                return Err(error.unwrap_or_else(|| PyErr::fetch(py)));
+            }
+            if borrowed && error.is_none() {
+                return_context(handle);
             }
             error.map_or(Ok(()), Err)
         }
@@ -193,6 +226,15 @@ impl HandleRef {
 
     fn raw(&self) -> *mut HandleObject {
         self.0.as_ptr().cast()
+    }
+}
+
+impl Drop for HandleRef {
+    fn drop(&mut self) {
+        // SAFETY: a live handle, as we hold it; the GIL is held.
+        if unsafe { ffi::Py_REFCNT(self.0.as_ptr()) } > 1 {
+            self.track();
+        }
     }
 }
 
@@ -222,6 +264,36 @@ pub(super) unsafe fn cancel(handle: *mut HandleObject) {
         }
         if (*handle).scheduled {
             BaseLoop::core_of((*handle).event_loop).timer_cancelled();
+        }
+    }
+}
+
+/// The handle's context, borrowed; null with an exception.
+///
+/// # Safety
+/// A live handle; the GIL is held.
+pub(super) unsafe fn context_of(handle: *mut HandleObject) -> *mut PyObject {
+    // SAFETY: the caller's; the reference to the variables moves into the context.
+    unsafe {
+        if (*handle).context.is_null() {
+            let variables = ptr::replace(&raw mut (*handle).variables, null_mut());
+            (*handle).context = if variables.is_null() {
+                ffi::PyContext_New() // its own was given back: it had run for the last time
+            } else {
+                context::with_variables(variables)
+            };
+        }
+        (*handle).context
+    }
+}
+
+/// After a run: the context serves the next handle, if this one was its only user and is done.
+unsafe fn return_context(handle: *mut HandleObject) {
+    // SAFETY: a live handle with a context that is not entered; the GIL is held. With one
+    // reference to the handle, ours, nobody can ask it for the context any more.
+    unsafe {
+        if ffi::Py_REFCNT(handle.cast()) == 1 && ffi::Py_REFCNT((*handle).context) == 1 {
+            context::give_back(ptr::replace(&raw mut (*handle).context, null_mut()));
         }
     }
 }
@@ -258,6 +330,7 @@ pub(super) unsafe extern "C" fn traverse(
             (*handle).args[2],
             (*handle).args[3],
             (*handle).context,
+            (*handle).variables,
             (*handle).event_loop,
             (*handle).traceback,
         ];
@@ -289,13 +362,16 @@ pub(super) unsafe extern "C" fn dealloc(object: *mut PyObject) {
     // SAFETY: the last reference is gone, so the memory is ours. It leaves the collector's lists
     // first; then every owned field is dropped once, and the type, which each instance holds.
     unsafe {
-        ffi::PyObject_GC_UnTrack(object.cast());
+        if (*handle).tracked {
+            ffi::PyObject_GC_UnTrack(object.cast());
+        }
         if !(*handle).weakrefs.is_null() {
             ffi::PyObject_ClearWeakRefs(object);
         }
         drop_call(handle);
         ffi::Py_CLEAR(&raw mut (*handle).traceback);
         ffi::Py_CLEAR(&raw mut (*handle).context);
+        ffi::Py_CLEAR(&raw mut (*handle).variables);
         ffi::Py_CLEAR(&raw mut (*handle).event_loop);
         let kind = ffi::Py_TYPE(object);
         let free = &mut *FREE.0.get();

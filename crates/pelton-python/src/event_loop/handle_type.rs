@@ -138,7 +138,7 @@ extern "C" fn callback(object: *mut PyObject, _closure: *mut c_void) -> *mut PyO
 }
 
 extern "C" fn context(object: *mut PyObject, _closure: *mut c_void) -> *mut PyObject {
-    field(object, |handle| handle.context)
+    get_context(object, null_mut())
 }
 
 extern "C" fn event_loop(object: *mut PyObject, _closure: *mut c_void) -> *mut PyObject {
@@ -184,7 +184,8 @@ extern "C" fn cancelled(object: *mut PyObject, _unused: *mut PyObject) -> *mut P
 }
 
 extern "C" fn get_context(object: *mut PyObject, _unused: *mut PyObject) -> *mut PyObject {
-    field(object, |handle| handle.context)
+    // SAFETY: as in `field`; null comes with its exception.
+    unsafe { ffi::Py_XNewRef(handle::context_of(object.cast())) }
 }
 
 extern "C" fn when(object: *mut PyObject, _unused: *mut PyObject) -> *mut PyObject {

@@ -6,7 +6,7 @@
 //! - `base`: the Python class; `calls`: its hottest methods, as C entry points
 //! - `core`: the state; `turn`: one turn of the loop; `watch`: `add_reader` and `add_writer`;
 //!   `socket_calls`: who waits for a watched descriptor by `sock_*`
-//! - `handle`: callbacks with their arguments inline
+//! - `handle`: callbacks with their arguments inline; `context`: what their context is until they run
 //! - `native`: the interface for the other areas of this crate (`LoopRef`); `inline`: tasks whose
 //!   first step runs at once
 //!
@@ -14,6 +14,7 @@
 
 mod base;
 pub(crate) mod calls;
+mod context;
 pub(crate) mod core;
 mod gil;
 mod handle;
@@ -39,6 +40,7 @@ pub(crate) use watch::{Side, Watch};
 
 /// Adds this area's names to `pelton._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    context::prepare(module.py())?;
     handle::register(module)?;
     module.add_class::<base::BaseLoop>()?;
     calls::register(module.py())

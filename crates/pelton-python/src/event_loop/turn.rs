@@ -42,11 +42,26 @@ impl LoopCore {
         };
         self.stopping.set(false);
         self.running.set(false);
+        self.track_queued();
         self.in_callback.set(false);
         self.unparked();
         *self.stats.started_ns.borrow_mut() = None;
         count(&self.stats.running_ns, monotonic_ns() - started);
         result
+    }
+
+    /// A loop that does not run may be garbage, with all that it holds.
+    fn track_queued(&self) {
+        for item in self.ready.borrow().iter() {
+            if let Ready::Handle(handle) = item {
+                handle.track();
+            }
+        }
+        for timer in self.timers.borrow().iter() {
+            if let Timer::Handle(handle) = timer {
+                handle.track();
+            }
+        }
     }
 
     fn turn(&self, py: Python<'_>) -> PyResult<()> {
