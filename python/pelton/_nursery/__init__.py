@@ -1,0 +1,1 @@
+"""Structured concurrency on stock asyncio tasks; `pelton` exports the names."""
