@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import cast
 
 from bench.loops import loop_factory
@@ -59,7 +60,8 @@ async def serve_buffered(port: int) -> None:
 
 
 async def serve_streams(port: int) -> None:
-    """`start_server` with a reader and a writer."""
+    """`start_server` with a reader and a writer: on our loop, ours; else asyncio's."""
+    streams = import_module("pelton.aio" if sys.argv[1] == "pelton" else "asyncio")
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(BUFFER_SIZE):
@@ -67,7 +69,7 @@ async def serve_streams(port: int) -> None:
             await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(echo, "127.0.0.1", port, limit=BUFFER_SIZE)
+    server = await streams.start_server(echo, "127.0.0.1", port, limit=BUFFER_SIZE)
     await until_stopped(server)
 
 

@@ -11,10 +11,14 @@ mod coroutine_type;
 pub(crate) mod future;
 mod layout;
 mod sleep;
+mod streams;
 
 use pyo3::prelude::*;
 
+pub(crate) use streams::reader::Reader;
+
 /// Adds this area's names to `pelton._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    sleep::register(module)
+    sleep::register(module)?;
+    streams::register(module)
 }

@@ -7,10 +7,13 @@ pub(crate) mod listener;
 pub(crate) mod native;
 pub(crate) mod sink;
 pub(crate) mod stream;
+mod stream_feed;
 mod stream_write;
 mod tcp;
 
 use pyo3::prelude::*;
+
+pub(crate) use tcp::{StreamTransport, bytes_of};
 
 /// Adds this area's names to `pelton._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -21,11 +21,12 @@ use super::native::NativeProtocol;
 use super::sink::{Lost, PythonSink, Sink};
 use super::stream_write::Chunk;
 use super::tcp::StreamTransport;
+use crate::aio::Reader;
 use crate::event_loop::core::{LoopCore, READ_MAX, Ready};
 use crate::event_loop::{Owned, Source};
 
 /// After a read of this length, the next is made straight into the bytes object Python gets.
-const DIRECT_READ_MIN: usize = 32 * 1024;
+pub(super) const DIRECT_READ_MIN: usize = 32 * 1024;
 /// Lengths of such reads. Below 128 KiB the allocator uses memory again that it has at hand; above,
 /// each object would be mapped and unmapped, which costs more than the copy it saves.
 const DIRECT_READ_SIZES: [usize; 2] = [72 * 1024, 112 * 1024];
@@ -43,6 +44,10 @@ pub(crate) struct Stream {
     pub(super) owner: RefCell<Owner>,
     key: Cell<Option<usize>>,
     pub(super) sink: RefCell<Sink>,
+    /// The `StreamReader` that gets the bytes in the protocol's place: see `stream_feed`.
+    pub(super) feeds: RefCell<Option<Rc<Reader>>>,
+    /// The socket is ready, and its bytes were left for a coroutine of the reader.
+    pub(super) left: Cell<bool>,
     pub(super) queue: RefCell<WriteQueue<Chunk>>,
     pub(super) high: Cell<usize>,
     pub(super) low: Cell<usize>,
@@ -64,11 +69,11 @@ pub(crate) struct Stream {
     /// Writes after the connection was lost.
     pub(super) lost_writes: Cell<u32>,
     /// Length of the last read.
-    last_read: Cell<usize>,
+    pub(super) last_read: Cell<usize>,
     /// The last read filled its memory: there may be more.
-    filled: Cell<bool>,
+    pub(super) filled: Cell<bool>,
     /// An event said that the peer will send no more.
-    peer_ended: Cell<bool>,
+    pub(super) peer_ended: Cell<bool>,
     pub(super) peer: Option<SockAddr>,
     pub(super) local: Option<SockAddr>,
 }
@@ -98,6 +103,8 @@ impl Stream {
             owner: RefCell::new(owner),
             key: Cell::new(None),
             sink: RefCell::new(Sink::Gone),
+            feeds: RefCell::new(None),
+            left: Cell::new(false),
             queue: RefCell::default(),
             high: Cell::new(HIGH_WATER),
             low: Cell::new(HIGH_WATER / 4),
@@ -156,6 +163,7 @@ impl Stream {
         self.closing.set(true);
         self.lost.set(true);
         self.key.set(None);
+        self.stop_feeding();
         let sink = std::mem::replace(&mut *self.sink.borrow_mut(), Sink::Gone);
         let warned = match &sink {
             Sink::Python(sink) => {
@@ -188,7 +196,7 @@ impl Stream {
         if event.readable { self.read_ready(py) } else { Ok(()) }
     }
 
-    fn is_read_stopped(&self) -> bool {
+    pub(super) fn is_read_stopped(&self) -> bool {
         self.paused_reading.get()
             || self.closing.get()
             || self.lost.get()
@@ -218,6 +226,9 @@ impl Stream {
 
     /// One read, given to the protocol. `false`: nothing was there, or the end.
     fn read_once(self: &Rc<Self>, py: Python<'_>) -> PyResult<bool> {
+        if let Some(reader) = self.fed() {
+            return self.read_for(py, &reader);
+        }
         let sink = self.sink(py);
         let read = match &sink {
             Sink::Native(protocol) => self.read_native(py, protocol),
@@ -233,7 +244,7 @@ impl Stream {
 
     /// Common to all ways of reading into `size` bytes: the end, nothing there, or an error.
     /// `true`: bytes came.
-    fn after_read(
+    pub(super) fn after_read(
         self: &Rc<Self>,
         py: Python<'_>,
         read: io::Result<usize>,
@@ -277,13 +288,28 @@ impl Stream {
         self.give(py, sink, data.as_ref().map(Bound::as_any))
     }
 
-    /// Reads into a new bytes object, then cuts it to what came.
     fn read_direct(self: &Rc<Self>, py: Python<'_>, sink: &PythonSink) -> PyResult<bool> {
+        let (read, data, size) = self.recv_bytes(py, usize::MAX)?;
+        if !self.after_read(py, read, size)? {
+            return Ok(false);
+        }
+        // SAFETY: the reference is given away.
+        let data = data.map(|data| unsafe { Bound::from_owned_ptr(py, data.into_ptr()) });
+        self.give(py, sink, data.as_ref())
+    }
+
+    /// Reads up to `most` bytes into a new bytes object, then cuts it to what came: with what the
+    /// socket said, and how much there was room for.
+    pub(super) fn recv_bytes(
+        &self,
+        py: Python<'_>,
+        most: usize,
+    ) -> PyResult<(io::Result<usize>, Option<Owned>, usize)> {
         let [small, large] = DIRECT_READ_SIZES;
-        let size = if self.last_read.get() < small { small } else { large };
+        let size = most.min(if self.last_read.get() < small { small } else { large });
         // SAFETY: a new bytes object that nobody else has: its memory may be written, and it may
         // be resized. On failure `_PyBytes_Resize` frees it and leaves null.
-        let (read, data) = unsafe {
+        unsafe {
             let mut bytes =
                 ffi::PyBytes_FromStringAndSize(std::ptr::null(), size as ffi::Py_ssize_t);
             if bytes.is_null() {
@@ -291,23 +317,15 @@ impl Stream {
             }
             let memory = ffi::PyBytes_AsString(bytes).cast::<MaybeUninit<u8>>();
             let read = socket::recv(self.fd, std::slice::from_raw_parts_mut(memory, size));
-            match read {
-                Ok(count @ 1..) => {
-                    if _PyBytes_Resize(&raw mut bytes, count as ffi::Py_ssize_t) < 0 {
-                        return Err(PyErr::fetch(py));
-                    }
+            if let Ok(count @ 1..) = read {
+                if _PyBytes_Resize(&raw mut bytes, count as ffi::Py_ssize_t) < 0 {
+                    return Err(PyErr::fetch(py));
                 }
-                _ => {
-                    ffi::Py_DECREF(bytes);
-                    bytes = std::ptr::null_mut();
-                }
+                return Ok((read, Some(Owned::steal(bytes)), size));
             }
-            (read, Bound::from_owned_ptr_or_opt(py, bytes))
-        };
-        if !self.after_read(py, read, size)? {
-            return Ok(false);
+            ffi::Py_DECREF(bytes);
+            Ok((read, None, size))
         }
-        self.give(py, sink, data.as_ref())
     }
 
     fn give(
@@ -418,6 +436,7 @@ impl Stream {
 
     /// Reports an error that ends the connection, and closes it at once.
     pub(super) fn fail(self: &Rc<Self>, py: Python<'_>, lost: Lost, message: &str) -> PyResult<()> {
+        self.settle_left(py)?;
         let cause = match lost {
             Lost::Python(error) => {
                 let details = PyDict::new(py);
@@ -476,6 +495,7 @@ impl Stream {
             }
             Sink::Gone => {}
         }
+        self.stop_feeding();
         let closed = self.close_socket(py);
         if let Sink::Python(sink) = &sink {
             StreamTransport::detach_server(sink.transport.bind(py))?;
@@ -525,7 +545,7 @@ impl Stream {
 }
 
 /// As memory that the kernel may fill.
-fn as_uninit(buffer: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+pub(super) fn as_uninit(buffer: &mut [u8]) -> &mut [MaybeUninit<u8>] {
     // SAFETY: same layout; `recv` only writes initialized bytes into it.
     unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) }
 }

@@ -13,6 +13,7 @@ use socket2::SockAddr;
 use super::sink::{Lost, PythonSink, Sink};
 use super::stream::{Owner, Stream, share_bytes};
 use super::stream_write::Chunk;
+use crate::aio::Reader;
 use crate::event_loop::core::Ready;
 use crate::event_loop::{GilBound, LoopRef, os_error};
 
@@ -83,6 +84,23 @@ impl StreamTransport {
         } else {
             server.call_method0("_detach").map(drop)
         }
+    }
+
+    /// Has `reader` get the bytes in the protocol's place, until the protocol is replaced. None: the
+    /// connection is gone.
+    pub(crate) fn feed(&self, reader: &Rc<Reader>) -> Option<Rc<Stream>> {
+        let stream = self.stream();
+        if stream.lost.get() {
+            return None;
+        }
+        stream.feed(reader);
+        Some(Rc::clone(stream))
+    }
+
+    /// Whether it feeds a reader, is open, and has not stopped the writing.
+    pub(crate) fn takes_more(&self) -> bool {
+        let stream = self.stream();
+        !stream.closing.get() && !stream.paused_writing.get() && stream.feeds.borrow().is_some()
     }
 
     fn stream(&self) -> &Rc<Stream> {
@@ -172,7 +190,7 @@ impl StreamTransport {
     }
 
     /// Sends `data`: at once if nothing waits, and else after it. Never blocks.
-    fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = data.py();
         let stream = self.stream();
         if let Ok(bytes) = data.cast_exact::<PyBytes>() {
@@ -182,7 +200,7 @@ impl StreamTransport {
             return stream
                 .write_now(py, bytes.as_bytes(), |sent| (Chunk::Bytes(share_bytes(data)), sent));
         }
-        let data = copy_bytes(data)?;
+        let data = bytes_of(data)?;
         if data.is_empty() || !self.check_writable(py)? {
             return Ok(());
         }
@@ -198,7 +216,7 @@ impl StreamTransport {
             let chunk = chunk?;
             list.push(match chunk.cast_exact::<PyBytes>() {
                 Ok(_) => Chunk::Bytes(share_bytes(&chunk)),
-                Err(_) => Chunk::Copied(copy_bytes(&chunk)?),
+                Err(_) => Chunk::Copied(bytes_of(&chunk)?),
             });
         }
         if list.is_empty() || !self.check_writable(py)? {
@@ -217,29 +235,37 @@ impl StreamTransport {
     }
 
     /// Closes once everything is sent.
-    fn close(&self) {
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.stream().settle_left(py)?;
         self.stream().close();
+        Ok(())
     }
 
     /// Closes at once; what is queued is dropped.
-    fn abort(&self) {
+    fn abort(&self, py: Python<'_>) -> PyResult<()> {
+        self.stream().settle_left(py)?;
         self.stream().force_close(Lost::Closed);
+        Ok(())
     }
 
     /// Closes at once, with `exception` for `connection_lost` (asyncio's TLS calls it).
-    fn _force_close(&self, exception: Option<Bound<'_, PyAny>>) {
+    fn _force_close(&self, py: Python<'_>, exception: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let cause = exception.map_or(Lost::Closed, |error| Lost::Python(PyErr::from_value(error)));
+        self.stream().settle_left(py)?;
         self.stream().force_close(cause);
+        Ok(())
     }
 
-    fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.stream().closing.get()
     }
 
-    fn pause_reading(&self) {
+    fn pause_reading(&self, py: Python<'_>) -> PyResult<()> {
         if self.stream().is_reading() {
+            self.stream().settle_left(py)?;
             self.stream().set_paused_reading(true);
         }
+        Ok(())
     }
 
     fn resume_reading(&self) {
@@ -312,6 +338,8 @@ impl StreamTransport {
     /// Replaces the protocol; a `BufferedProtocol` or a plain one.
     fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let buffered = is_buffered(protocol)?;
+        self.stream().settle_left(protocol.py())?;
+        self.stream().stop_feeding();
         let mut replaced = protocol.clone().unbind();
         if let Sink::Python(sink) = &mut *self.stream().sink.borrow_mut() {
             std::mem::swap(&mut sink.protocol, &mut replaced);
@@ -401,7 +429,7 @@ fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// The bytes of a bytes-like object, as a copy: it may change once `write` has returned.
-fn copy_bytes(data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+pub(crate) fn bytes_of(data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let mut view = std::mem::MaybeUninit::<ffi::Py_buffer>::uninit();
     // SAFETY: on success the view is filled and holds contiguous memory until it is released.
     unsafe {
