@@ -103,6 +103,7 @@ class BaseLoop:
     def _set_core_debug(self, enabled: bool) -> None: ...
     def _set_core_task_factory(self, given: bool) -> None: ...
     def _stats(self) -> dict[str, Any]: ...
+    def _callback_times(self) -> list[dict[str, Any]]: ...
     def _add_reader(
         self, fd: FileDescriptorLike, callback: Callable[..., object], *args: Any
     ) -> asyncio.Handle: ...
@@ -705,3 +706,23 @@ class SchedulerSession:
         fires once, whatever number of schedulers run and whenever they are killed."""
     def close(self) -> None:
         """Gives up the lead."""
+
+# --- observe ------------------------------------------------------------------------------------
+
+def stalls() -> list[dict[str, Any]]:
+    """The newest stalls, oldest first; see `pelton.observe.stalls`."""
+
+def clear_stalls() -> None:
+    """Forget all stalls."""
+
+def stall_limit() -> float | None:
+    """The limit in seconds, or None when nobody watches."""
+
+def set_stall_limit(seconds: float | None) -> None:
+    """Set the limit; None ends the watch. ValueError for less than a millisecond."""
+
+def pause_watchdog() -> None:
+    """End the watchdog's thread; a busy loop starts it again."""
+
+def forget_watched() -> None:
+    """After a fork, in the child: the parent's loops do not run here."""

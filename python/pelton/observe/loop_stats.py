@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 from pelton._loop import Loop
 
@@ -34,6 +33,8 @@ class LoopStats:
     """Callbacks that wait for their turn now."""
     ready_max: int
     """The most there were at once since the last call of `loop_stats`."""
+    transports: int
+    """Connections open now."""
     timers: int
     """Timers set, with some that were cancelled."""
     turn_max: float
@@ -56,12 +57,16 @@ def loop_stats(loop: asyncio.AbstractEventLoop | None = None) -> LoopStats:
 
     Raises TypeError for a loop that is not Pelton's, RuntimeError without a running loop.
     """
+    return LoopStats(**pelton_loop(loop, "loop_stats")._stats())
+
+
+def pelton_loop(loop: asyncio.AbstractEventLoop | None, asker: str) -> Loop:
+    """`loop`, or the running one, if it is Pelton's; TypeError in the name of `asker` if not."""
     if loop is None:
         loop = asyncio.get_running_loop()
     if not isinstance(loop, Loop):
         raise TypeError(
-            f"loop_stats() reads Pelton's event loop, not {type(loop).__name__}: "
+            f"{asker}() reads Pelton's event loop, not {type(loop).__name__}: "
             "run the program with pelton.run() or call pelton.install() first"
         )
-    stats: dict[str, Any] = loop._stats()
-    return LoopStats(**stats)
+    return loop

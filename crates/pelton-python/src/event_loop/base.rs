@@ -8,7 +8,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::core::{LoopCore, Ready, Timer};
 use super::gil::GilBound;
@@ -85,6 +85,11 @@ impl BaseLoop {
     /// The loop's counters; see `pelton.observe.loop_stats`.
     fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.core.stats_dict(py)
+    }
+
+    /// Callbacks' time by name; see `pelton.observe.callbacks`.
+    fn _callback_times<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        self.core.times.to_list(py)
     }
 
     /// Calls `callback(*args)` whenever `fd` can be read, in place of the callback it had.

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr::null_mut;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use pelton_reactor::{Interest, Poller, Readiness, Registry, TimerHeap, Waker, monotonic_ns};
 use pyo3::ffi::PyObject;
@@ -17,6 +18,7 @@ use super::native::Work;
 use super::sources::{Source, Sources};
 use super::stats::Stats;
 use super::watch::Watch;
+use crate::observe::{CallbackTimes, Pulse};
 use crate::transport::stream::Stream;
 
 /// Bytes that one read takes at most, in the buffer all connections of a loop share.
@@ -88,6 +90,10 @@ pub(crate) struct LoopCore {
     pub(super) object: Cell<*mut PyObject>,
     buffer: Cell<Option<Box<[u8]>>>,
     pub(super) stats: Stats,
+    /// Callbacks and events begun, and what other threads see of that.
+    pub(super) step: Cell<u64>,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) times: CallbackTimes,
 }
 
 impl LoopCore {
@@ -124,6 +130,9 @@ impl LoopCore {
             object: Cell::new(null_mut()),
             buffer: Cell::new(None),
             stats: Stats::default(),
+            step: Cell::new(0),
+            pulse: Arc::default(),
+            times: CallbackTimes::default(),
         })
     }
 

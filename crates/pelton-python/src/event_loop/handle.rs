@@ -159,6 +159,15 @@ impl HandleRef {
         self.0.as_py()
     }
 
+    /// What it calls; None once it is cancelled.
+    pub(super) fn callback<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        // SAFETY: a live handle, whose callback is a live object or null; the GIL is held.
+        unsafe {
+            Bound::from_borrowed_ptr_or_opt(py, (*self.raw()).callback)
+                .unwrap_or_else(|| py.None().into_bound(py))
+        }
+    }
+
     /// A new reference, given away.
     pub(super) fn into_ptr(self) -> *mut PyObject {
         let pointer = self.0.as_ptr();

@@ -84,6 +84,8 @@ impl LoopCore {
         dict.set_item("parked", seconds(stats.parked_ns.get()))?;
         dict.set_item("ready", self.ready.borrow().len())?;
         dict.set_item("ready_max", stats.ready_max.replace(0))?;
+        let transports = self.stream_fds.borrow().len();
+        dict.set_item("transports", transports)?;
         dict.set_item("timers", self.timers.borrow().len())?;
         dict.set_item("turn_max", seconds(stats.turn_max_ns.replace(0)))?;
         dict.set_item("lag_max", seconds(stats.lag_max_ns.replace(0)))?;

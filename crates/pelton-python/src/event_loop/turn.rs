@@ -12,6 +12,7 @@ use super::core::{LoopCore, Ready, Timer};
 use super::handle::HandleRef;
 use super::sources::Source;
 use super::stats::count;
+use crate::observe::watchdog;
 
 /// While callbacks are ready, the kernel is asked for events at least this often.
 const POLL_EVERY_NS: u64 = 50_000;
@@ -32,6 +33,8 @@ impl LoopCore {
         let started = monotonic_ns();
         self.turn_ns.set(started);
         *self.stats.started_ns.borrow_mut() = Some(started);
+        watchdog::enter(py, &self.pulse, self.object.get() as usize);
+        self.pulse.resume();
         let result = loop {
             if let Err(error) = self.turn(py) {
                 break Err(error);
@@ -45,6 +48,8 @@ impl LoopCore {
         self.track_queued();
         self.in_callback.set(false);
         self.unparked();
+        self.pulse.rest();
+        watchdog::leave(&self.pulse);
         *self.stats.started_ns.borrow_mut() = None;
         count(&self.stats.running_ns, monotonic_ns() - started);
         result
@@ -97,8 +102,11 @@ impl LoopCore {
             return self.poll(py, Some(Duration::ZERO));
         }
         self.parked.set(true);
+        self.pulse.rest();
         let result = self.poll(py, Some(Duration::from_nanos(timeout_ns)));
         self.unparked();
+        self.begin_step();
+        self.pulse.resume();
         let after = monotonic_ns();
         self.turn_ns.set(after);
         self.polled_ns.set(after);
@@ -175,7 +183,12 @@ impl LoopCore {
 
     fn dispatch_event(&self, py: Python<'_>, event: Readiness) -> PyResult<()> {
         let source = self.sources.borrow().get(event.key);
+        let timed = self.begin_step();
         match source {
+            Some(Source::Stream(stream)) if timed => {
+                let which = self.times.of_name(stream.protocol_name(py)?);
+                self.timed(which, || stream.on_event(py, event))
+            }
             Some(Source::Stream(stream)) => stream.on_event(py, event),
             Some(Source::Listener(listener)) => listener.accept_ready(py),
             Some(Source::Watch(watch)) => {
@@ -232,11 +245,17 @@ impl LoopCore {
                 Some(Ready::Handle(handle)) => {
                     if !handle.is_cancelled() {
                         count(&self.stats.callbacks, 1);
-                        self.run_handle(py, &handle)?;
+                        if self.begin_step() {
+                            let which = self.times.of_callback(&handle.callback(py));
+                            self.timed(which, || self.run_handle(py, &handle))?;
+                        } else {
+                            self.run_handle(py, &handle)?;
+                        }
                     }
                 }
                 Some(Ready::Native(work)) => {
                     count(&self.stats.callbacks, 1);
+                    self.begin_step();
                     if let Err(error) = work(py) {
                         self.report(py, error, "Exception in a native callback", None)?;
                     }
@@ -245,6 +264,24 @@ impl LoopCore {
             }
         }
         Ok(())
+    }
+
+    /// Shows the watchdog that something new begins. True: it is to be timed.
+    #[inline]
+    fn begin_step(&self) -> bool {
+        let step = self.step.get() + 1;
+        self.step.set(step);
+        self.pulse.begin(step);
+        self.times.is_due(step)
+    }
+
+    #[cold]
+    fn timed(&self, which: usize, work: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+        let step = self.step.get();
+        let started = monotonic_ns();
+        let result = work();
+        self.times.add(step, which, monotonic_ns() - started);
+        result
     }
 
     fn flush_dirty(&self, py: Python<'_>) -> PyResult<()> {

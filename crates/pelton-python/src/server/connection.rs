@@ -379,6 +379,10 @@ impl HttpConnection {
 }
 
 impl NativeProtocol for HttpConnection {
+    fn name(&self) -> &'static str {
+        "HTTP connection"
+    }
+
     fn connection_made(&self, py: Python<'_>, transport: Rc<dyn NativeTransport>) {
         transport.set_write_limits(WRITE_LIMITS.0, WRITE_LIMITS.1);
         if self.shared.connections.borrow().len() >= self.shared.options.max_connections {

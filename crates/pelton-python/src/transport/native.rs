@@ -39,6 +39,8 @@ pub(crate) trait NativeTransport {
 /// No borrow of the loop is held during these calls, so they may call anything of it. The loop lets
 /// go of the protocol after `connection_lost`; let go of the transport there too.
 pub(crate) trait NativeProtocol {
+    /// What `pelton.observe.callbacks` counts its time under.
+    fn name(&self) -> &'static str;
     /// The connection is there; keep `transport` to answer on it.
     fn connection_made(&self, py: Python<'_>, transport: Rc<dyn NativeTransport>);
     /// Bytes came in. `data` is the loop's own buffer: copy what must outlive the call.

@@ -59,6 +59,15 @@ impl Lost {
 }
 
 impl Sink {
+    /// What callbacks' times are counted under.
+    pub(crate) fn name(&self, py: Python<'_>) -> PyResult<String> {
+        match self {
+            Self::Python(sink) => Ok(sink.protocol.bind(py).get_type().qualname()?.to_string()),
+            Self::Native(protocol) => Ok(protocol.name().to_owned()),
+            Self::Gone => Ok(String::new()),
+        }
+    }
+
     pub(crate) fn share(&self, py: Python<'_>) -> Self {
         match self {
             Self::Python(sink) => Self::Python(sink.share(py)),

@@ -185,6 +185,11 @@ impl Stream {
         self.sink.borrow().share(py)
     }
 
+    /// The protocol's name, for `pelton.observe.callbacks`.
+    pub(crate) fn protocol_name(&self, py: Python<'_>) -> PyResult<String> {
+        self.sink(py).name(py)
+    }
+
     /// Takes an event of the socket.
     pub(crate) fn on_event(self: &Rc<Self>, py: Python<'_>, event: Readiness) -> PyResult<()> {
         if event.writable && !self.queue.borrow().is_empty() {
