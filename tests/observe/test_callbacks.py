@@ -107,7 +107,7 @@ def test_objects_that_hide_their_name_do_no_harm() -> None:
 
 def test_other_loops_are_refused() -> None:
     async def main() -> None:
-        with pytest.raises(TypeError, match="pelton.run"):
+        with pytest.raises(TypeError, match=r"pelton\.run"):
             observe.callbacks()
 
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:

@@ -67,7 +67,7 @@ def test_a_blocking_call_uses_no_processor() -> None:
 
     pelton.run(culprit())
     stall = observe.stalls()[0]
-    assert [frame.name for frame in stall.stack][0].endswith("culprit")
+    assert stall.stack[0].name.endswith("culprit")
 
 
 def test_c_code_that_keeps_the_gil_is_found() -> None:
@@ -82,7 +82,7 @@ def test_c_code_that_keeps_the_gil_is_found() -> None:
     pelton.run(culprit())
     stall = observe.stalls()[0]
     assert stall.gil_held
-    assert stall.stack[-1].name == "culprit"
+    assert stall.stack[-1].name.endswith("culprit")
     assert stall.stack[-1].filename == __file__
 
 
@@ -136,7 +136,7 @@ def test_no_limit_means_no_watch() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 0.0001, float("nan"), float("inf")])
 def test_a_senseless_limit_is_refused(seconds: float) -> None:
-    with pytest.raises(ValueError, match="at least 0.001"):
+    with pytest.raises(ValueError, match=r"at least 0\.001"):
         observe.set_stall_limit(seconds)
 
 
@@ -165,7 +165,7 @@ def test_a_fork_meets_no_thread_and_the_watch_goes_on() -> None:
                 os._exit(len(observe.stalls()))
             finally:
                 os._exit(99)
-        _, status = os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - the child ends at once
         observe.clear_stalls()
         await asyncio.sleep(0.001)
         await asyncio.create_task(culprit())

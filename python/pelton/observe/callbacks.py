@@ -12,7 +12,7 @@ __all__ = ["CallbackTime", "callbacks"]
 
 @dataclass(frozen=True, slots=True)
 class CallbackTime:
-    """The callbacks of one name: estimates from samples, each of which stands for its neighbours."""
+    """The callbacks of one name: estimates each sample stands for its neighbours."""
 
     name: str
     """The function, or the coroutine whose task it steps, with file and line; the protocol's type

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -151,11 +152,15 @@ pub(super) fn capture(case: Case) {
     if had || !case.still_held() {
         return;
     }
+    seen.late.store(true, Ordering::Relaxed);
     let stack = stack_by_signal(&case);
     let mut had = lock(&seen.flag);
     if !*had {
         stall::remember(case.stall(stack, None, true));
         *had = true;
+    } else if !stack.is_empty() {
+        // The GIL came meanwhile; this stack is from the time when it did not.
+        stall::update(case.id, |stall| stall.stack = stack);
     }
 }
 
@@ -164,6 +169,8 @@ pub(super) fn capture(case: Case) {
 struct Seen {
     flag: Mutex<bool>,
     changed: Condvar,
+    /// The GIL was not to be had in time.
+    late: AtomicBool,
 }
 
 /// Waits for the threads that report. They wait for the GIL, so the caller must not hold it.
@@ -182,7 +189,7 @@ fn report(py: Python<'_>, case: &Case, seen: &Seen) -> PyResult<()> {
     let found = {
         let mut flag = lock(&seen.flag);
         if !*flag {
-            stall::remember(case.stall(stack, task, false));
+            stall::remember(case.stall(stack, task, seen.late.load(Ordering::Relaxed)));
             *flag = true;
             seen.changed.notify_one();
         }

@@ -22,6 +22,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let pause = wrap_pyfunction!(watchdog::pause_watchdog, module)?;
     let forget = wrap_pyfunction!(watchdog::forget_watched, module)?;
+    module.add_function(pause.clone())?;
+    module.add_function(forget.clone())?;
     // A process that forks, or ends, has no thread of ours beside it.
     py.import("atexit")?.call_method1("register", (&pause,))?;
     let hooks = PyDict::new(py);
