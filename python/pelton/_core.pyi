@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import types
+from collections import deque
 from collections.abc import (
     Awaitable,
     Callable,
@@ -15,7 +17,7 @@ from collections.abc import (
     Sequence,
 )
 from contextvars import Context
-from typing import Any, Literal, Self, TypeVar, final, overload
+from typing import Any, Generic, Literal, Self, TypeVar, final, overload
 
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -170,6 +172,228 @@ class ListenerHandle:
 
 # --- aio ----------------------------------------------------------------------------------------
 
+class QueueShutDown(Exception):
+    """A queue was shut down. (`asyncio.QueueShutDown`, where asyncio has it: from 3.13 on.)"""
+
+@disjoint_base
+class Queue(Generic[_T]):
+    """A queue between tasks of one loop, first in, first out. As `asyncio.Queue` of Python 3.13.
+
+    `maxsize` is the most it holds (zero or less: no limit); `put` waits for room and `get` for an
+    item, in the order in which tasks came. A task that is cancelled while it waits neither puts
+    nor gets. A subclass may override `_init`, `_put` and `_get`, as asyncio's own do.
+    """
+
+    _queue: Any
+    _maxsize: int
+    _unfinished_tasks: int
+    _loop: asyncio.AbstractEventLoop | None
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def __init__(self, maxsize: int = 0) -> None: ...
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> types.GenericAlias: ...
+    def put(self, item: _T) -> Coroutine[Any, Any, None]:
+        """Wait for room, and put an item in; QueueShutDown once it is shut down."""
+    def put_nowait(self, item: _T) -> None:
+        """Put an item in; QueueFull if there is no room, QueueShutDown once it is shut down."""
+    def get(self) -> Coroutine[Any, Any, _T]:
+        """Wait for an item, and take it; QueueShutDown once it is shut down and empty."""
+    def get_nowait(self) -> _T:
+        """Take an item; QueueEmpty if there is none, or QueueShutDown."""
+    def qsize(self) -> int:
+        """How many items there are."""
+    def empty(self) -> bool:
+        """Whether there is no item."""
+    def full(self) -> bool:
+        """Whether there are as many items as may be."""
+    def task_done(self) -> None:
+        """Say that an item that was taken is worked off; ValueError if none is left."""
+    def join(self) -> Coroutine[Any, Any, None]:
+        """Wait until every item that was put is worked off."""
+    def shutdown(self, immediate: bool = False) -> None:
+        """Put and get no more: QueueShutDown is raised, by `get` once the queue is empty.
+
+        With `immediate`, what is in the queue is dropped, and counts as done. Who waits wakes up.
+        """
+    @property
+    def maxsize(self) -> int:
+        """The most items that it holds; zero or less: no limit."""
+    def _init(self, _maxsize: int) -> None: ...
+    def _put(self, item: _T) -> None: ...
+    def _get(self) -> _T: ...
+    def _wakeup_next(self, waiters: Any) -> None: ...
+    def _format(self) -> str: ...
+    @property
+    def _getters(self) -> deque[asyncio.Future[None]]: ...
+    @property
+    def _putters(self) -> deque[asyncio.Future[None]]: ...
+    @property
+    def _finished(self) -> Event: ...
+    @property
+    def _is_shutdown(self) -> bool: ...
+
+class PriorityQueue(Queue[_T]):
+    """A queue that gives the smallest item first. As `asyncio.PriorityQueue`."""
+
+    def __new__(cls, maxsize: int = 0) -> Self: ...
+
+class LifoQueue(Queue[_T]):
+    """A queue that gives the newest item first. As `asyncio.LifoQueue`."""
+
+    def __new__(cls, maxsize: int = 0) -> Self: ...
+
+@disjoint_base
+class Lock:
+    """A mutex for tasks of one loop. As `asyncio.Lock`.
+
+    It belongs to no task: any may release it. Tasks get it in the order in which they asked; one
+    that is cancelled while it waits leaves the line.
+    """
+
+    _loop: asyncio.AbstractEventLoop | None
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def __init__(self) -> None: ...
+    def acquire(self) -> Coroutine[Any, Any, Literal[True]]:
+        """Wait until it is free and take it."""
+    def release(self) -> None:
+        """Let go of it; RuntimeError if nobody has it."""
+    def locked(self) -> bool:
+        """Whether somebody has it."""
+    def __aenter__(self) -> Coroutine[Any, Any, None]: ...
+    def __aexit__(self, *args: object) -> Coroutine[Any, Any, None]: ...
+    @property
+    def _locked(self) -> bool: ...
+    @property
+    def _waiters(self) -> deque[asyncio.Future[Any]]: ...
+
+@disjoint_base
+class Event:
+    """A flag that tasks of one loop wait for. As `asyncio.Event`.
+
+    Who waits when it is set wakes up, even if it is cleared at once.
+    """
+
+    _loop: asyncio.AbstractEventLoop | None
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def __init__(self) -> None: ...
+    def wait(self) -> Coroutine[Any, Any, Literal[True]]:
+        """Wait until the flag is set."""
+    def is_set(self) -> bool:
+        """Whether the flag is set."""
+    def set(self) -> None:
+        """Set the flag and wake all who wait."""
+    def clear(self) -> None:
+        """Clear the flag."""
+    @property
+    def _value(self) -> bool: ...
+    @property
+    def _waiters(self) -> deque[asyncio.Future[Any]]: ...
+
+@disjoint_base
+class Condition:
+    """A lock, and a line of tasks that wait, without it, to be told that something changed.
+
+    `lock` may be shared with others; it need not be ours: what has asyncio's methods will do. A
+    wait may end without a reason, so ask again what you waited for, or use `wait_for`. As
+    `asyncio.Condition` of Python 3.13.
+    """
+
+    _loop: asyncio.AbstractEventLoop | None
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def __init__(self, lock: Lock | asyncio.Lock | None = None) -> None: ...
+    def acquire(self) -> Coroutine[Any, Any, Literal[True]]:
+        """Acquire the lock."""
+    def release(self) -> None:
+        """Release the lock."""
+    def locked(self) -> bool:
+        """Whether somebody has the lock."""
+    def wait(self) -> Coroutine[Any, Any, Literal[True]]:
+        """Release the lock, wait to be told, and acquire it again; also when cancelled."""
+    def wait_for(self, predicate: Callable[[], _T]) -> Coroutine[Any, Any, _T]:
+        """Wait until `predicate()` is true, and return what it returned."""
+    def notify(self, n: int = 1) -> None:
+        """Wake the first `n` of the tasks that wait. The lock must be held."""
+    def notify_all(self) -> None:
+        """Wake all tasks that wait. The lock must be held."""
+    def __aenter__(self) -> Coroutine[Any, Any, None]: ...
+    def __aexit__(self, *args: object) -> Coroutine[Any, Any, None]: ...
+    @property
+    def _lock(self) -> Any: ...
+    @property
+    def _waiters(self) -> deque[asyncio.Future[Any]]: ...
+
+@disjoint_base
+class Semaphore:
+    """A number of permits for tasks of one loop: `acquire` takes one or waits, `release` gives one.
+
+    Tasks get them in the order in which they asked. `float("inf")` permits never run out. As
+    `asyncio.Semaphore` of Python 3.13.
+    """
+
+    _value: float
+    _loop: asyncio.AbstractEventLoop | None
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def __init__(self, value: float = 1) -> None: ...
+    def acquire(self) -> Coroutine[Any, Any, Literal[True]]:
+        """Wait for a permit and take it."""
+    def release(self) -> None:
+        """Give a permit back."""
+    def locked(self) -> bool:
+        """Whether `acquire` would wait."""
+    def __aenter__(self) -> Coroutine[Any, Any, None]: ...
+    def __aexit__(self, *args: object) -> Coroutine[Any, Any, None]: ...
+    @property
+    def _waiters(self) -> deque[asyncio.Future[Any]]: ...
+
+class BoundedSemaphore(Semaphore):
+    """A semaphore that never has more permits than at first: one `release` too many is a
+    ValueError. As `asyncio.BoundedSemaphore`."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def __init__(self, value: float = 1) -> None: ...
+    @property
+    def _bound_value(self) -> int: ...
+
+@disjoint_base
+class Barrier:
+    """A point where a number of tasks wait for one another; the last to come lets all of them go.
+
+    It can be used again once all have left. As `asyncio.Barrier`.
+    """
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def __init__(self, parties: int) -> None: ...
+    def wait(self) -> Coroutine[Any, Any, int]:
+        """Wait until as many tasks as there are parties wait here.
+
+        Returns a number from 0 to `parties` - 1, another to each. BrokenBarrierError if the
+        barrier is, or becomes, broken or reset.
+        """
+    def reset(self) -> Coroutine[Any, Any, None]:
+        """Begin anew: whoever waits gets BrokenBarrierError."""
+    def abort(self) -> Coroutine[Any, Any, None]:
+        """Break it: whoever waits, or will wait, gets BrokenBarrierError."""
+    @property
+    def parties(self) -> int:
+        """How many tasks it takes."""
+    @property
+    def n_waiting(self) -> int:
+        """How many tasks wait for the others."""
+    @property
+    def broken(self) -> bool:
+        """Whether it was aborted."""
+    def __aenter__(self) -> Coroutine[Any, Any, int]: ...
+    def __aexit__(self, *_args: object) -> Coroutine[Any, Any, None]: ...
+    @property
+    def _count(self) -> int: ...
+    @property
+    def _cond(self) -> Condition: ...
+
 @overload
 def sleep(delay: float) -> Coroutine[Any, Any, None]:
     """Give way for `delay` seconds; then return `result`. As `asyncio.sleep`."""
@@ -182,8 +406,8 @@ class StreamReader:
     """The reading half of a connection. As `asyncio.StreamReader`.
 
     `limit`, in bytes (None: 64 KiB), is what `readline` and `readuntil` take at most; the transport
-    is stopped while twice as much is buffered. One coroutine may wait at a time: another gets RuntimeError.
-    Cancelling a read loses nothing: what came stays buffered.
+    is stopped while twice as much is buffered. One coroutine may wait at a time: another gets
+    RuntimeError. Cancelling a read loses nothing: what came stays buffered.
     """
 
     def __new__(

@@ -6,7 +6,6 @@
 
 use pyo3::prelude::*;
 
-#[allow(dead_code, reason = "the primitives that use it all land one by one")]
 mod aio;
 mod event_loop;
 mod exchange;

@@ -1,8 +1,27 @@
-"""asyncio's primitives, compiled: the same names and semantics, on any asyncio loop."""
+"""asyncio's primitives, compiled: the same names and semantics, on any asyncio loop.
+
+What Python 3.13 improved holds on every version: `Queue.shutdown`, wakeups that a cancelled waiter
+of a `Condition` or `Semaphore` passes on. Errors are asyncio's own classes. As in asyncio, a
+primitive belongs to the loop that it first waited on, and to that loop's thread.
+"""
 
 from __future__ import annotations
 
-from pelton._core import sleep
+from asyncio import BrokenBarrierError, QueueEmpty, QueueFull
+
+from pelton._core import (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
+    Event,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
+    QueueShutDown,
+    Semaphore,
+    sleep,
+)
 from pelton._nursery.channel import open_memory_channel as channel
 from pelton.aio._streams import (
     StreamReader,
@@ -15,6 +34,19 @@ from pelton.aio._streams import (
 )
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
+    "Condition",
+    "Event",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueShutDown",
+    "Semaphore",
     "StreamReader",
     "StreamReaderProtocol",
     "StreamWriter",

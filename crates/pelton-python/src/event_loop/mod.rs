@@ -32,6 +32,7 @@ mod watch;
 use pyo3::prelude::*;
 
 pub(crate) use base::BaseLoop;
+pub(crate) use calls::add as add_method;
 pub(crate) use gil::{GilBound, Owned, entry};
 pub(crate) use mailbox::Mailbox;
 pub(crate) use native::LoopRef;
