@@ -62,7 +62,8 @@ def _leads(item: Any) -> Iterator[Any]:
     host = _host(item)
     if host is not None:
         yield host
-    yield from getattr(item, "_getters", ())  # the queue that as_completed waits on
+    # The queue that as_completed waits on, or, from 3.13 on, the iterator that has it.
+    yield from getattr(getattr(item, "_done", item), "_getters", ())
 
 
 def _host(item: Any) -> Any:
