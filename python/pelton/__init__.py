@@ -1,6 +1,6 @@
 """Pelton: one engine for asynchronous Python backends."""
 
-from pelton import from_thread, to_thread
+from pelton import from_thread, to_process, to_thread
 from pelton._core import __version__
 from pelton._loop import EventLoopPolicy, Loop, install, new_event_loop, run
 from pelton._nursery.channel import (
@@ -60,5 +60,6 @@ __all__ = [
     "open_nursery",
     "run",
     "shield",
+    "to_process",
     "to_thread",
 ]

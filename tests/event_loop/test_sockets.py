@@ -198,3 +198,13 @@ def test_what_is_no_descriptor_is_refused(loop: asyncio.AbstractEventLoop, fd: o
 def test_files_are_always_ready_so_not_watchable(loop: asyncio.AbstractEventLoop) -> None:
     with open(__file__, "rb") as file, pytest.raises(PermissionError):
         loop.add_reader(file, print)
+
+
+def test_a_closed_socket_is_removed_by_itself(loop: asyncio.AbstractEventLoop) -> None:
+    left, right = socket.socketpair()
+    loop.add_reader(right, print)
+    right.close()
+    assert loop.remove_reader(right)
+    with pytest.raises(ValueError, match="-1"):
+        loop.remove_reader(right)
+    left.close()

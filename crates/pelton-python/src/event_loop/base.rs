@@ -126,12 +126,12 @@ impl BaseLoop {
 
     /// Ends `_add_reader`. False: there was none.
     fn _remove_reader(&self, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(!self.core.is_closed() && self.core.remove_watch(descriptor(fd)?, Side::Read))
+        self.remove_watch(fd, Side::Read)
     }
 
     /// Ends `_add_writer`. False: there was none.
     fn _remove_writer(&self, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(!self.core.is_closed() && self.core.remove_watch(descriptor(fd)?, Side::Write))
+        self.remove_watch(fd, Side::Write)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -184,16 +184,28 @@ impl BaseLoop {
         if core.is_closed() {
             return Err(PyRuntimeError::new_err("Event loop is closed"));
         }
-        let fd = descriptor(fd)?;
+        let number = descriptor(fd)?;
         let args: Vec<_> = args.iter().collect();
         let args: Vec<_> = args.iter().map(Bound::as_ptr).collect();
         // SAFETY: all are live for the call.
         let handle =
             unsafe { HandleRef::new(slf.as_ptr(), callback.as_ptr(), &args, null_mut(), None)? };
         handle.track();
-        core.add_watch(fd, side, handle.share()).map_err(|error| os_error(&error))?;
+        core.add_watch(number, side, handle.share()).map_err(|error| os_error(&error))?;
+        core.note_given(number, fd);
         // SAFETY: `into_ptr` gives the reference away.
         Ok(unsafe { Bound::from_owned_ptr(slf.py(), handle.into_ptr()) })
+    }
+
+    fn remove_watch(&self, fd: &Bound<'_, PyAny>, side: Side) -> PyResult<bool> {
+        if self.core.is_closed() {
+            return Ok(false);
+        }
+        let number = match descriptor(fd) {
+            Ok(number) => number,
+            Err(error) => self.core.number_of_given(fd).ok_or(error)?,
+        };
+        Ok(self.core.remove_watch(number, side))
     }
 }
 

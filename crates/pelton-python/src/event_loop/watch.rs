@@ -9,6 +9,7 @@ use std::rc::Rc;
 use pelton_reactor::{Interest, Readiness};
 
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 
 use super::core::{LoopCore, Ready};
 use super::handle::HandleRef;
@@ -19,6 +20,8 @@ use super::sources::Source;
 pub(crate) struct Watch {
     fd: RawFd,
     key: Cell<usize>,
+    /// The object that was given instead of a number: a closed socket is found by it.
+    given: RefCell<Option<Py<PyAny>>>,
     reader: RefCell<Option<HandleRef>>,
     writer: RefCell<Option<HandleRef>>,
     pub(crate) calls: SocketCalls,
@@ -38,6 +41,7 @@ impl Watch {
         Rc::new(Self {
             fd,
             key: Cell::new(0),
+            given: RefCell::new(None),
             reader: RefCell::new(None),
             writer: RefCell::new(None),
             calls: SocketCalls::default(),
@@ -69,6 +73,9 @@ impl Watch {
                 visit(handle.as_py());
             }
         }
+        if let Ok(Some(given)) = self.given.try_borrow().as_deref() {
+            visit(given);
+        }
         self.calls.each_waiter(visit);
     }
 }
@@ -87,6 +94,24 @@ impl LoopCore {
         let watch = Watch::new(fd);
         *watch.side(side).borrow_mut() = Some(handle);
         self.start_watch(watch)
+    }
+
+    /// Notes the object that a watch was asked for with, so that it can be removed by it.
+    pub(super) fn note_given(&self, fd: RawFd, given: &Bound<'_, PyAny>) {
+        if let Some(watch) = self.watch_of(fd) {
+            let given = (!given.is_instance_of::<PyInt>()).then(|| given.clone().unbind());
+            let before = watch.given.replace(given);
+            drop(before);
+        }
+    }
+
+    /// The number that an object had when it was given; a closed one cannot tell it any more.
+    pub(super) fn number_of_given(&self, given: &Bound<'_, PyAny>) -> Option<RawFd> {
+        let watches = self.watches.borrow();
+        let watch = watches
+            .values()
+            .find(|watch| watch.given.borrow().as_ref().is_some_and(|object| object.is(given)));
+        watch.map(|watch| watch.fd)
     }
 
     fn start_watch(&self, watch: Rc<Watch>) -> io::Result<()> {
