@@ -13,8 +13,17 @@ from tests.conformance.run import Outcome, Program, progress
 from tests.conformance.runner import conduct
 from tests.conformance.suite import CACHE, interpreter_of
 
-#: Where the tests of what pelton.aio has are.
-MODULES = ("test_locks", "test_queues")
+#: Where the tests of what pelton.aio has are, in the versions that have them.
+MODULES = (
+    "test_eager_task_factory",
+    "test_locks",
+    "test_queues",
+    "test_streams",
+    "test_taskgroups",
+    "test_tasks",
+    "test_timeouts",
+    "test_waitfor",
+)
 
 #: Before the names of tests that ran on asyncio's loop.
 THERE = "on asyncio: "
@@ -59,9 +68,12 @@ def program_for(minor: str, selection: Sequence[str]) -> Program:
     """The modules of `minor`'s own suite."""
     folder = CACHE / f"aio-py{minor}"
     folder.mkdir(parents=True, exist_ok=True)
+    python = interpreter_of(minor)
+    package = python.parents[1] / f"lib/python{minor}/test/test_asyncio"
+    there = [module for module in MODULES if (package / f"{module}.py").exists()]
     return Primitives(
-        python=interpreter_of(minor),
-        arguments=[f"test.test_asyncio.{module}" for module in selection or MODULES],
+        python=python,
+        arguments=[f"test.test_asyncio.{module}" for module in selection or there],
         folder=folder,
         log=folder / "log.txt",
         framework="unittest",

@@ -38,6 +38,7 @@ class Modules(Program):
                 folder=self.folder,
                 log=self.log,
                 framework="unittest",
+                environment=self.environment,
                 run_seconds=self.run_seconds,
             )
             outcomes |= program.run(loop=loop, only=only, without=without)

@@ -7,7 +7,14 @@ primitive belongs to the loop that it first waited on, and to that loop's thread
 
 from __future__ import annotations
 
-from asyncio import BrokenBarrierError, QueueEmpty, QueueFull
+from asyncio import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    BrokenBarrierError,
+    QueueEmpty,
+    QueueFull,
+)
 
 from pelton._core import (
     Barrier,
@@ -20,7 +27,16 @@ from pelton._core import (
     Queue,
     QueueShutDown,
     Semaphore,
+    TaskGroup,
+    Timeout,
+    as_completed,
+    gather,
+    shield,
     sleep,
+    timeout,
+    timeout_at,
+    wait,
+    wait_for,
 )
 from pelton._nursery.channel import open_memory_channel as channel
 from pelton.aio._streams import (
@@ -34,6 +50,9 @@ from pelton.aio._streams import (
 )
 
 __all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
     "Barrier",
     "BoundedSemaphore",
     "BrokenBarrierError",
@@ -50,10 +69,19 @@ __all__ = [
     "StreamReader",
     "StreamReaderProtocol",
     "StreamWriter",
+    "TaskGroup",
+    "Timeout",
+    "as_completed",
     "channel",
+    "gather",
     "open_connection",
     "open_unix_connection",
+    "shield",
     "sleep",
     "start_server",
     "start_unix_server",
+    "timeout",
+    "timeout_at",
+    "wait",
+    "wait_for",
 ]

@@ -1,23 +1,29 @@
-"""Puts pelton.aio's primitives where asyncio has its own."""
+"""Puts pelton.aio's names where asyncio has its own."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
+import sys
 
 import pelton.aio
 
-#: Where asyncio keeps its primitives beside `asyncio` itself.
-MODULES = ("locks", "queues", "runners", "staggered", "streams", "taskgroups", "tasks", "timeouts")
-
 
 def swap() -> None:
-    """From here on, whoever asks asyncio for a primitive gets ours, as far as we have it."""
-    modules = [asyncio, *(importlib.import_module(f"asyncio.{name}") for name in MODULES)]
+    """From here on, who asks asyncio for one of the names gets ours.
+
+    A module of asyncio that uses one of its own names gets ours too.
+    """
+    modules = [
+        module
+        for name, module in sys.modules.items()
+        if name == "asyncio" or name.startswith("asyncio.")
+    ]
     for name in pelton.aio.__all__:
-        ours = getattr(pelton.aio, name)
+        ours, theirs = getattr(pelton.aio, name), getattr(asyncio, name, None)
+        if theirs is None or ours is theirs:
+            continue  # of a later version than this, or a constant
         for module in modules:
-            if hasattr(module, name):
+            if getattr(module, name, None) is theirs:
                 setattr(module, name, ours)
-    if asyncio.Queue is not pelton.aio.Queue:
-        raise RuntimeError("asyncio.Queue is still asyncio's")
+        if getattr(asyncio, name) is not ours:
+            sys.exit(f"asyncio.{name} is still asyncio's")  # an exception would be swallowed here

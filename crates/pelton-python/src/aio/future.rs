@@ -68,6 +68,11 @@ pub(crate) fn is_cancellation(py: Python<'_>, error: &PyErr) -> bool {
     asyncio(py).is_ok_and(|asyncio| error.is_instance(py, asyncio.cancelled.bind(py)))
 }
 
+/// The class `asyncio.CancelledError`.
+pub(crate) fn cancelled_error(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    Ok(asyncio(py)?.cancelled.bind(py))
+}
+
 /// Takes over the result of a C call: null is an error.
 ///
 /// # Safety

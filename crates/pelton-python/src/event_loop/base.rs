@@ -139,15 +139,19 @@ impl BaseLoop {
         // outside, which only keeps them alive until the next collection.
         if let Ok(ready) = self.core.ready.try_borrow() {
             for item in ready.iter() {
-                if let Ready::Handle(handle) = item {
-                    visit.call(handle.as_py())?;
+                match item {
+                    Ready::Handle(handle) => visit.call(handle.as_py())?,
+                    Ready::Alarm(alarm) => visit.call(alarm.as_py())?,
+                    Ready::Native(_) => {}
                 }
             }
         }
         if let Ok(timers) = self.core.timers.try_borrow() {
             for timer in timers.iter() {
-                if let Timer::Handle(handle) = timer {
-                    visit.call(handle.as_py())?;
+                match timer {
+                    Timer::Handle(handle) => visit.call(handle.as_py())?,
+                    Timer::Alarm(alarm) => visit.call(alarm.as_py())?,
+                    Timer::Native(_) => {}
                 }
             }
         }

@@ -12,6 +12,7 @@ use pelton_reactor::{Interest, Poller, Readiness, Registry, TimerHeap, Waker, mo
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 
+use super::alarm::Alarm;
 use super::handle::HandleRef;
 use super::mailbox::Mailbox;
 use super::native::Work;
@@ -30,12 +31,15 @@ pub(crate) enum Ready {
     Handle(HandleRef),
     /// Work made in Rust.
     Native(Work),
+    /// A moment that an object waited for has come.
+    Alarm(Alarm),
 }
 
 /// Something to run later.
 pub(super) enum Timer {
     Handle(HandleRef),
     Native(Work),
+    Alarm(Alarm),
 }
 
 impl Timer {
@@ -43,6 +47,7 @@ impl Timer {
         match self {
             Self::Handle(handle) => handle.is_cancelled(),
             Self::Native(_) => false,
+            Self::Alarm(alarm) => !alarm.is_set(),
         }
     }
 }

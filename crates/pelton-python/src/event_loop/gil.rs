@@ -90,6 +90,12 @@ impl Owned {
         self.0.as_ptr()
     }
 
+    /// Another reference to the same object.
+    pub(crate) fn share_again(&self) -> Self {
+        // SAFETY: it is live, as we hold it; the GIL is held wherever an `Owned` is reached.
+        unsafe { Self::share(self.as_ptr()) }
+    }
+
     /// The reference itself, given away.
     pub(crate) fn into_ptr(self) -> *mut ffi::PyObject {
         let pointer = self.0.as_ptr();

@@ -7,11 +7,13 @@
 //! - `core`: the state; `turn`: one turn of the loop; `watch`: `add_reader` and `add_writer`;
 //!   `socket_calls`: who waits for a watched descriptor by `sock_*`
 //! - `handle`: callbacks with their arguments inline; `context`: what their context is until they run
+//! - `alarm`: deadlines of Rust objects, without a handle
 //! - `native`: the interface for the other areas of this crate (`LoopRef`); `inline`: tasks whose
 //!   first step runs at once
 //!
 //! Everything is guarded by the GIL (`gil`), and no borrow is held while Python runs.
 
+mod alarm;
 mod base;
 pub(crate) mod calls;
 mod context;
@@ -31,6 +33,7 @@ mod watch;
 
 use pyo3::prelude::*;
 
+pub(crate) use alarm::{Alarm, AlarmKind, now_seconds};
 pub(crate) use base::BaseLoop;
 pub(crate) use calls::add as add_method;
 pub(crate) use gil::{GilBound, Owned, entry};

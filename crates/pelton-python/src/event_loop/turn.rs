@@ -229,6 +229,11 @@ impl LoopCore {
                 Some((_, Timer::Native(work))) => {
                     self.ready.borrow_mut().push_back(Ready::Native(work));
                 }
+                Some((_, Timer::Alarm(alarm))) => {
+                    if alarm.is_set() {
+                        self.ready.borrow_mut().push_back(Ready::Alarm(alarm));
+                    }
+                }
                 None => return,
             }
         }
@@ -258,6 +263,14 @@ impl LoopCore {
                     self.begin_step();
                     if let Err(error) = work(py) {
                         self.report(py, error, "Exception in a native callback", None)?;
+                    }
+                }
+                Some(Ready::Alarm(alarm)) => {
+                    if alarm.is_set() {
+                        count(&self.stats.callbacks, 1);
+                        if let Err(error) = alarm.ring(py) {
+                            self.report(py, error, "Exception in a timeout", None)?;
+                        }
                     }
                 }
                 None => break, // the loop was closed by a callback
