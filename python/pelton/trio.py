@@ -113,7 +113,7 @@ class _Guest:
     def _soon(self, call: Callable[[], object]) -> None:
         # The first call is that of the guest's tick, from which its state is known.
         if self._waits is None and self._outcome is None:
-            self._waits = _Waits.of(call, self.loop)
+            self._waits = _Waits.of(call, self.loop, self._trio)
         self.loop.call_soon(call if self._waits is None else self._waits.instead_of(call))
 
     def _done(self, outcome: Any) -> None:
@@ -128,19 +128,20 @@ class _Waits:
     It is watched here, and a timer ends the wait at the timeout that Trio asks for.
     """
 
-    def __init__(self, state: Any, poll_fd: int, loop: Loop) -> None:
+    def __init__(self, state: Any, poll_fd: int, loop: Loop, trio: Any) -> None:
         self._state = state
         self._runner = state.runner
         self._loop = loop
         self._poll_fd = poll_fd
         self._outcome = importlib.import_module("outcome")
         self._sniffio = importlib.import_module("sniffio").thread_local
+        self._internal_error: type[BaseException] = trio.TrioInternalError
         self._waiting = False
         self._timer: asyncio.TimerHandle | None = None
         loop.add_reader(poll_fd, self._ready)
 
     @classmethod
-    def of(cls, tick: Any, loop: Loop) -> _Waits | None:
+    def of(cls, tick: Any, loop: Loop, trio: Any) -> _Waits | None:
         """For the state whose `guest_tick` this is; None where Trio is not as it is known here."""
         state = getattr(tick, "__self__", None)
         manager = getattr(getattr(state, "runner", None), "io_manager", None)
@@ -148,7 +149,7 @@ class _Waits:
         known = ("unrolled_run_gen", "unrolled_run_next_send", "guest_tick", "done_callback")
         if poll is None or not all(hasattr(state, name) for name in known):
             return None
-        return cls(state, poll.fileno(), loop)
+        return cls(state, poll.fileno(), loop, trio)
 
     def instead_of(self, call: Callable[[], object]) -> Callable[[], object]:
         """Our tick for Trio's; anything else as it is."""
@@ -164,7 +165,7 @@ class _Waits:
             self.close()
             state.done_callback(self._runner.main_task_outcome)
             return
-        except self._internal_error() as error:
+        except self._internal_error as error:
             self.close()
             state.done_callback(self._outcome.Error(error))
             return
@@ -214,7 +215,3 @@ class _Waits:
 
     def _events(self) -> Any:
         return self._outcome.capture(self._runner.io_manager.get_events, 0)
-
-    def _internal_error(self) -> type[BaseException]:
-        error: type[BaseException] = importlib.import_module("trio").TrioInternalError
-        return error
