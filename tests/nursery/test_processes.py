@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def test_result_and_errors(run: Run) -> None:
             await to_process.run_sync(sys.exit, 3)
         with pytest.raises(to_process.BrokenWorkerProcess, match="cannot be pickled"):
             await to_process.run_sync(memoryview, b"abc")
-        with pytest.raises((AttributeError, TypeError), match="pickle"):
+        with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
             await to_process.run_sync(lambda: None)
 
     run(main)

@@ -110,20 +110,25 @@ def test_both_worlds_wake_each_other() -> None:
     assert pelton.trio.run(main) == 7
 
 
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 @needs_trio
-@pytest.mark.parametrize("busy", [False, True])
-def test_ctrl_c_reaches_the_program(busy: bool) -> None:
+@pytest.mark.parametrize("when", ["busy", "in the host", "waiting"])
+def test_ctrl_c_reaches_the_program(when: str) -> None:
     ended = []
 
     async def main() -> None:
-        interrupt = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-        interrupt.start()
         try:
-            while busy:
-                pass
+            if when == "busy":
+                interrupt()
+            elif when == "in the host":
+                asyncio.get_running_loop().call_soon(interrupt)
+            else:
+                threading.Timer(0.1, interrupt).start()
             await trio.sleep_forever()
         finally:
-            interrupt.join()
             ended.append("finally")
 
     with pytest.raises(KeyboardInterrupt):

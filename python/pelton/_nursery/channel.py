@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from pelton._nursery.checkpoint import give_way
-from pelton._nursery.delivery import is_cancelled, scopes_of
+from pelton._nursery.delivery import is_cancelled
 from pelton._nursery.errors import (
     BrokenResourceError,
     ClosedResourceError,
@@ -22,6 +22,8 @@ from pelton._nursery.errors import (
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
+
+_current_task = asyncio.current_task
 
 # So many operations in a row that need not wait give way once to other tasks.
 STRAIGHT_MAX = 64
@@ -108,19 +110,24 @@ class _Pipe:
             sum(not waiter.future.done() for waiter in self.waiting_out),
         )
 
-    async def checkpoint(self) -> None:
-        """Raise CancelledError if the task is cancelled; give way now and then."""
-        task = asyncio.current_task()
+    def must_give_way(self) -> bool:
+        """Whether to give way before an operation: to be cancelled, or to others now and then."""
+        task: Any = _current_task()
         if task is None:
             raise RuntimeError("a channel must be used in an asyncio task")
-        scopes = scopes_of(task)
-        if scopes.current is not None and is_cancelled(scopes.current):
-            scopes.kick()
-            await give_way()
+        try:
+            scopes = task._pelton_scopes
+        except AttributeError:
+            pass  # it never was in a scope
+        else:
+            if scopes.current is not None and is_cancelled(scopes.current):
+                scopes.kick()
+                return True
         self.straight += 1
-        if self.straight >= STRAIGHT_MAX:
-            self.straight = 0
-            await give_way()
+        if self.straight < STRAIGHT_MAX:
+            return False
+        self.straight = 0
+        return True
 
 
 class MemorySendChannel(Generic[T_contra]):
@@ -141,7 +148,8 @@ class MemorySendChannel(Generic[T_contra]):
         very turn that the value was taken, it was.
         """
         pipe = self._pipe
-        await pipe.checkpoint()
+        if pipe.must_give_way():
+            await give_way()
         self._check()
         if pipe.put(value):
             return
@@ -239,11 +247,13 @@ class MemoryReceiveChannel(Generic[T_co]):
         closed, also while it waits. Cancelled, no value is lost.
         """
         pipe = self._pipe
-        await pipe.checkpoint()
-        try:
-            return self.receive_nowait()
-        except WouldBlock:
-            pass
+        if pipe.must_give_way():
+            await give_way()
+        if pipe.buffer or pipe.waiting_in or pipe.senders == 0 or self._closed:
+            try:
+                return self.receive_nowait()
+            except WouldBlock:
+                pass  # who waited to send was cancelled
         pipe.straight = 0
         waiter = _Waiter(self, asyncio.get_running_loop().create_future())
         pipe.waiting_out.append(waiter)
