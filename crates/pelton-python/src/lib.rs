@@ -10,6 +10,7 @@ mod aio;
 mod event_loop;
 mod exchange;
 mod jobs;
+mod methods;
 mod observe;
 mod server;
 mod sockets;

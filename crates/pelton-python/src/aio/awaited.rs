@@ -60,6 +60,7 @@ impl Awaited {
         match self {
             Self::Future { future, yielded } => match input {
                 Input::Error(error) => Err(error),
+                Input::Go if future.has_none(py)? => Ok(Step::done()),
                 Input::Go if future.done(py)? => Ok(Step::Return(future.result(py)?)),
                 Input::Go if *yielded => {
                     Err(PyRuntimeError::new_err("await wasn't used with future"))

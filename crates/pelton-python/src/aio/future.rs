@@ -142,6 +142,27 @@ impl Future {
         }
     }
 
+    /// Makes a future that was woken with None one to wait for again, if nobody else holds it. A
+    /// new one costs a call with keywords and a question to the loop.
+    pub(crate) fn reuse(self, py: Python<'_>) -> PyResult<Option<Self>> {
+        let asyncio = asyncio(py)?;
+        let Some(layout) = asyncio.layout.as_ref().filter(|_| self.has_class_of(asyncio)) else {
+            return Ok(None);
+        };
+        // SAFETY: a live future of the class whose layout was found; a result of None says that it
+        // was finished by `set_result`.
+        unsafe {
+            if ffi::Py_REFCNT(self.as_ptr()) != 1
+                || layout.state(self.as_ptr()) != State::Finished
+                || !layout.has_none(self.as_ptr())
+            {
+                return Ok(None);
+            }
+            layout.make_pending(self.as_ptr());
+        }
+        Ok(Some(self))
+    }
+
     /// A future of the loop that runs; RuntimeError if none does.
     pub(crate) fn of_running_loop(py: Python<'_>) -> PyResult<Self> {
         Self::new(py, running_loop(py)?.as_ptr())
@@ -225,6 +246,16 @@ impl Future {
     /// The result; or its exception, or `CancelledError`, or `InvalidStateError` if it is not done.
     pub(crate) fn result(&self, py: Python<'_>) -> PyResult<Owned> {
         call_method(intern!(py, "result"), self.as_ptr(), &[])
+    }
+
+    /// Whether it is known, without a call, that its result is None.
+    pub(super) fn has_none(&self, py: Python<'_>) -> PyResult<bool> {
+        let asyncio = asyncio(py)?;
+        Ok(match &asyncio.layout {
+            // SAFETY: a live future of the class whose layout was found.
+            Some(layout) if self.has_class_of(asyncio) => unsafe { layout.has_none(self.as_ptr()) },
+            _ => false,
+        })
     }
 
     /// Whether it is an `asyncio.Future`, and of no class derived from it.

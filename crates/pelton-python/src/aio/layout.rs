@@ -22,6 +22,7 @@ pub(super) struct Layout {
     state: usize,
     blocking: usize,
     blocking_bit: u8,
+    result: usize,
 }
 
 /// A loop as far as a new future asks.
@@ -52,7 +53,7 @@ impl Layout {
         };
         let (pending, cancelled, finished) = (future()?, future()?, future()?);
         cancelled.call_method0("cancel")?;
-        finished.call_method1("set_result", (py.None(),))?;
+        finished.call_method1("set_result", (&nowhere,))?;
         // SAFETY: three live objects of a class with instances of this size.
         let (a, b, c) =
             unsafe { (bytes(&pending, size), bytes(&cancelled, size), bytes(&finished, size)) };
@@ -62,6 +63,16 @@ impl Layout {
             (word(&a), word(&b), word(&c)) == (0, 1, 2)
         });
         let (Some(state), None) = (places.next(), places.next()) else {
+            return Ok(None);
+        };
+        // The loop is the same object, but lies there before, too.
+        let mut places =
+            (head..=size.saturating_sub(size_of::<usize>())).step_by(8).filter(|&at| {
+                let word =
+                    |bytes: &[u8]| usize::from_ne_bytes(std::array::from_fn(|n| bytes[at + n]));
+                (word(&a), word(&b), word(&c)) == (0, 0, nowhere.as_ptr() as usize)
+            });
+        let (Some(result), None) = (places.next(), places.next()) else {
             return Ok(None);
         };
         let name = intern!(py, "_asyncio_future_blocking");
@@ -74,7 +85,7 @@ impl Layout {
         };
         let blocking_bit = awaited[blocking] ^ a[blocking];
         pending.setattr(name, false)?;
-        let layout = Self { state, blocking, blocking_bit };
+        let layout = Self { state, blocking, blocking_bit, result };
         Ok(layout.holds(&pending, &cancelled, &finished)?.then_some(layout))
     }
 
@@ -92,11 +103,20 @@ impl Layout {
         // SAFETY: live futures, and offsets within them.
         unsafe {
             self.set_blocking(pending.as_ptr());
-            Ok(pending.getattr(name)?.is_truthy()?
+            let holds = pending.getattr(name)?.is_truthy()?
                 && self.state(pending.as_ptr()) == State::Pending
                 && self.state(cancelled.as_ptr()) == State::Cancelled
-                && self.state(finished.as_ptr()) == State::Finished)
+                && self.state(finished.as_ptr()) == State::Finished;
+            if !holds {
+                return Ok(false);
+            }
+            self.make_pending(finished.as_ptr());
         }
+        if finished.call_method0("done")?.is_truthy()? {
+            return Ok(false);
+        }
+        finished.call_method1("set_result", (7,))?;
+        finished.call_method0("result")?.eq(7)
     }
 
     /// # Safety
@@ -107,6 +127,32 @@ impl Layout {
             0 => State::Pending,
             1 => State::Cancelled,
             _ => State::Finished,
+        }
+    }
+
+    /// Makes a future that has a result one that has none, as if it were new.
+    ///
+    /// # Safety
+    /// As for `state`; its state is `Finished` by `set_result`, so that its callbacks are gone and
+    /// it has no exception.
+    pub(super) unsafe fn make_pending(&self, future: *mut PyObject) {
+        // SAFETY: the caller's; `find` saw that the owned result lies here, null before.
+        let result = unsafe {
+            future.byte_add(self.state).cast::<i32>().write(0);
+            future.byte_add(self.result).cast::<*mut PyObject>().replace(std::ptr::null_mut())
+        };
+        // SAFETY: the reference that the future held.
+        unsafe { pyo3::ffi::Py_XDECREF(result) };
+    }
+
+    /// Whether the result is None.
+    ///
+    /// # Safety
+    /// As for `state`.
+    pub(super) unsafe fn has_none(&self, future: *mut PyObject) -> bool {
+        // SAFETY: the caller's; `find` saw that the result lies here, or null.
+        unsafe {
+            future.byte_add(self.result).cast::<*mut PyObject>().read() == pyo3::ffi::Py_None()
         }
     }
 

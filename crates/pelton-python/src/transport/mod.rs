@@ -7,6 +7,7 @@ pub(crate) mod listener;
 pub(crate) mod native;
 pub(crate) mod sink;
 pub(crate) mod stream;
+mod stream_buffered;
 mod stream_feed;
 mod stream_write;
 mod tcp;
@@ -18,5 +19,6 @@ pub(crate) use tcp::{StreamTransport, bytes_of};
 /// Adds this area's names to `pelton._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tcp::StreamTransport>()?;
+    tcp::register(module.py())?;
     module.add_class::<listener::ListenerHandle>()
 }

@@ -9,8 +9,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use pelton_reactor::{Interest, Readiness, WriteQueue, socket};
-use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyResourceWarning, PyRuntimeError};
+use pyo3::exceptions::PyResourceWarning;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -349,50 +348,8 @@ impl Stream {
         Ok(true)
     }
 
-    /// Reads into the protocol's own buffer, again while it is filled, up to a turn's share.
-    fn read_buffered(self: &Rc<Self>, py: Python<'_>, sink: &PythonSink) -> PyResult<bool> {
-        let mut total = 0;
-        while total < READ_MAX {
-            let lent = sink.within(py, |protocol| {
-                let buffer = protocol.call_method1(intern!(py, "get_buffer"), (-1,))?;
-                if buffer.len()? == 0 {
-                    return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
-                }
-                PyBuffer::<u8>::get(&buffer)
-            });
-            let buffer = match lent {
-                Ok(buffer) => buffer,
-                Err(error) => {
-                    let message = "Fatal error: protocol.get_buffer() call failed.";
-                    self.fail(py, Lost::Python(error), message)?;
-                    return Ok(false);
-                }
-            };
-            let size = buffer.len_bytes();
-            let read = recv_into(self.fd, &buffer);
-            drop(buffer);
-            let count = read.as_ref().copied().unwrap_or(0);
-            if !self.after_read(py, read, size)? {
-                return Ok(false);
-            }
-            let updated = sink.within(py, |protocol| {
-                protocol.call_method1(intern!(py, "buffer_updated"), (count,)).map(drop)
-            });
-            if let Err(error) = updated {
-                let message = "Fatal error: protocol.buffer_updated() call failed.";
-                self.fail(py, Lost::Python(error), message)?;
-                return Ok(false);
-            }
-            total += count;
-            if count < size || self.is_read_stopped() || !self.is_sink(sink) {
-                break;
-            }
-        }
-        Ok(true)
-    }
-
     /// Whether the protocol is still the one that `sink` was taken from.
-    fn is_sink(&self, sink: &PythonSink) -> bool {
+    pub(super) fn is_sink(&self, sink: &PythonSink) -> bool {
         matches!(&*self.sink.borrow(), Sink::Python(now) if now.protocol.is(&sink.protocol))
     }
 
@@ -553,21 +510,6 @@ impl Stream {
 pub(super) fn as_uninit(buffer: &mut [u8]) -> &mut [MaybeUninit<u8>] {
     // SAFETY: same layout; `recv` only writes initialized bytes into it.
     unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) }
-}
-
-fn recv_into(fd: RawFd, buffer: &PyBuffer<u8>) -> io::Result<usize> {
-    if buffer.readonly() || !buffer.is_c_contiguous() {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
-    }
-    // SAFETY: the exported, writable, contiguous memory of `buffer`, which stays exported for the
-    // call; the GIL is held, so Python does not touch it meanwhile.
-    let memory = unsafe {
-        std::slice::from_raw_parts_mut(
-            buffer.buf_ptr().cast::<MaybeUninit<u8>>(),
-            buffer.len_bytes(),
-        )
-    };
-    socket::recv(fd, memory)
 }
 
 /// A bytes object in a write queue.

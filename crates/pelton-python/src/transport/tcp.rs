@@ -1,10 +1,11 @@
 //! `StreamTransport`: the transport that a Python protocol gets.
 
 use std::cell::{Cell, RefCell};
+use std::ptr::null_mut;
 use std::rc::Rc;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
-use pyo3::ffi;
+use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -15,7 +16,8 @@ use super::stream::{Owner, Stream, share_bytes};
 use super::stream_write::Chunk;
 use crate::aio::Reader;
 use crate::event_loop::core::Ready;
-use crate::event_loop::{GilBound, LoopRef, os_error};
+use crate::event_loop::{GilBound, LoopRef, entry, os_error};
+use crate::methods::add_method;
 
 /// Writes after the connection was lost, before they are logged.
 const LOST_WRITES_BEFORE_WARNING: u32 = 5;
@@ -101,6 +103,30 @@ impl StreamTransport {
     pub(crate) fn takes_more(&self) -> bool {
         let stream = self.stream();
         !stream.closing.get() && !stream.paused_writing.get() && stream.feeds.borrow().is_some()
+    }
+
+    /// Sends `data`: at once if nothing waits, and else after it. Never blocks.
+    pub(crate) fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = data.py();
+        let stream = self.stream();
+        if let Ok(bytes) = data.cast_exact::<PyBytes>() {
+            if bytes.as_bytes().is_empty() || !self.check_writable(py)? {
+                return Ok(());
+            }
+            return stream
+                .write_now(py, bytes.as_bytes(), |sent| (Chunk::Bytes(share_bytes(data)), sent));
+        }
+        let data = bytes_of(data)?;
+        if data.is_empty() || !self.check_writable(py)? {
+            return Ok(());
+        }
+        let copy = data.clone();
+        stream.write_now(py, &data, move |sent| (Chunk::Copied(copy), sent))
+    }
+
+    /// Whether it is closed, or about to be.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.stream().closing.get()
     }
 
     fn stream(&self) -> &Rc<Stream> {
@@ -189,25 +215,6 @@ impl StreamTransport {
         Ok(class.bind(py).clone())
     }
 
-    /// Sends `data`: at once if nothing waits, and else after it. Never blocks.
-    pub(crate) fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = data.py();
-        let stream = self.stream();
-        if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-            if bytes.as_bytes().is_empty() || !self.check_writable(py)? {
-                return Ok(());
-            }
-            return stream
-                .write_now(py, bytes.as_bytes(), |sent| (Chunk::Bytes(share_bytes(data)), sent));
-        }
-        let data = bytes_of(data)?;
-        if data.is_empty() || !self.check_writable(py)? {
-            return Ok(());
-        }
-        let copy = data.clone();
-        stream.write_now(py, &data, move |sent| (Chunk::Copied(copy), sent))
-    }
-
     /// Sends all chunks, in one system call where it can.
     fn writelines(&self, list_of_data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = list_of_data.py();
@@ -254,10 +261,6 @@ impl StreamTransport {
         self.stream().settle_left(py)?;
         self.stream().force_close(cause);
         Ok(())
-    }
-
-    pub(crate) fn is_closing(&self) -> bool {
-        self.stream().closing.get()
     }
 
     fn pause_reading(&self, py: Python<'_>) -> PyResult<()> {
@@ -417,6 +420,39 @@ impl StreamTransport {
         extra.bind(py).set_item("socket", &wrapped)?;
         Ok(Some(wrapped))
     }
+}
+
+/// Adds the methods that are called per message, as C functions.
+pub(super) fn register(py: Python<'_>) -> PyResult<()> {
+    let kind = py.get_type::<StreamTransport>();
+    let write_doc =
+        c"write($self, data)\n--\n\nSend bytes: now if nothing waits, and else after what does.";
+    let closing_doc = c"is_closing($self)\n--\n\nWhether it is closed, or about to be.";
+    let function = |function| ffi::PyMethodDefPointer { PyCFunction: function };
+    add_method(&kind, c"write", function(write), ffi::METH_O, write_doc)?;
+    add_method(&kind, c"is_closing", function(is_closing), ffi::METH_NOARGS, closing_doc)
+}
+
+unsafe extern "C" fn write(object: *mut PyObject, data: *mut PyObject) -> *mut PyObject {
+    entry(null_mut(), |py| {
+        // SAFETY: `self` of a method and its argument, alive for the call.
+        unsafe {
+            let transport = Borrowed::from_ptr(py, object).cast_unchecked::<StreamTransport>();
+            transport.get().write(&Bound::from_borrowed_ptr(py, data))?;
+        }
+        Ok(py.None().into_ptr())
+    })
+}
+
+unsafe extern "C" fn is_closing(object: *mut PyObject, _unused: *mut PyObject) -> *mut PyObject {
+    entry(null_mut(), |py| {
+        // SAFETY: `self` of a method, alive for the call.
+        let closing = unsafe {
+            Borrowed::from_ptr(py, object).cast_unchecked::<StreamTransport>().get().is_closing()
+        };
+        // SAFETY: the GIL is held.
+        Ok(unsafe { ffi::PyBool_FromLong(closing.into()) })
+    })
 }
 
 fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {

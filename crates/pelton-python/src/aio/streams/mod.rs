@@ -15,11 +15,7 @@ mod reading;
 mod separator;
 mod writer;
 
-use std::ffi::CStr;
-
-use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
 
 /// Adds this area's names to `pelton._core`.
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -29,27 +25,4 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     writer::register(module.py())?;
     reading::register(module.py())?;
     draining::register(module.py())
-}
-
-/// Adds a C function to a class as a method.
-fn add_method(
-    kind: &Bound<'_, PyType>,
-    name: &'static CStr,
-    function: ffi::PyMethodDefPointer,
-    flags: std::ffi::c_int,
-    doc: &'static CStr,
-) -> PyResult<()> {
-    let definition = Box::leak(Box::new(ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: function,
-        ml_flags: flags,
-        ml_doc: doc.as_ptr(),
-    }));
-    // SAFETY: the definition lives as long as the process; the descriptor checks that `self` is of
-    // `kind` before it calls.
-    let descriptor = unsafe {
-        let descriptor = ffi::PyDescr_NewMethod(kind.as_type_ptr(), definition);
-        Bound::from_owned_ptr_or_err(kind.py(), descriptor)?
-    };
-    kind.setattr(PyString::new(kind.py(), &name.to_string_lossy()), descriptor)
 }

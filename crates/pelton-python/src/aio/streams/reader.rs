@@ -42,6 +42,9 @@ pub(crate) struct Reader {
     pub(super) exception: RefCell<Option<Py<PyAny>>>,
     pub(super) waiter: RefCell<Option<Future>>,
     want: Cell<Want>,
+    /// Futures of the two waits before: the older can be used again. (The younger is held by the
+    /// call that resumes the coroutine, until its next wait.)
+    spares: RefCell<[Option<Future>; 2]>,
     pub(super) transport: RefCell<Option<Py<PyAny>>>,
     /// The connection, if it is one of ours that feeds us.
     pub(super) stream: RefCell<Option<Rc<Stream>>>,
@@ -58,6 +61,7 @@ impl Reader {
             exception: RefCell::new(None),
             waiter: RefCell::new(None),
             want: Cell::new(Want::Any),
+            spares: RefCell::default(),
             transport: RefCell::new(None),
             stream: RefCell::new(None),
         }
@@ -147,7 +151,15 @@ impl Reader {
             )));
         }
         self.resume(py)?;
-        let future = Future::new(py, self.event_loop.as_ptr())?;
+        let spare = self.spares.borrow_mut()[0].take();
+        let again = match spare {
+            Some(spare) => spare.reuse(py)?,
+            None => None,
+        };
+        let future = match again {
+            Some(future) => future,
+            None => Future::new(py, self.event_loop.as_ptr())?,
+        };
         self.want.set(want);
         let old = self.waiter.replace(Some(future.share()));
         drop(old);
@@ -155,12 +167,18 @@ impl Reader {
     }
 
     /// A wait is over, one way or the other.
-    pub(super) fn end_wait(&self, future: &Future) {
-        let ours = self.waiter.borrow().as_ref().is_some_and(|waiter| waiter.is(future));
+    pub(super) fn end_wait(&self, future: Future) {
+        let ours = self.waiter.borrow().as_ref().is_some_and(|waiter| waiter.is(&future));
         if ours {
             let waiter = self.waiter.borrow_mut().take();
             drop(waiter);
         }
+        let oldest = {
+            let mut spares = self.spares.borrow_mut();
+            let younger = spares[1].replace(future);
+            std::mem::replace(&mut spares[0], younger)
+        };
+        drop(oldest);
     }
 
     /// The coroutine that was woken will not read: what was left in the socket for it is read as

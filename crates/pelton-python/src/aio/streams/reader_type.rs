@@ -15,6 +15,7 @@ use super::reading::{Exactly, Line, Next, Read, Reading, Until};
 use crate::aio::coroutine::coroutine;
 use crate::aio::future::Future;
 use crate::event_loop::{GilBound, Owned, entry};
+use crate::methods::add_method;
 use crate::transport::{StreamTransport, bytes_of};
 
 /// asyncio's default limit.
@@ -277,12 +278,12 @@ pub(super) fn register(py: Python<'_>) -> PyResult<()> {
     let keywords = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
     let add = |name, function, doc| {
         let function = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function };
-        super::add_method(&kind, name, function, keywords, doc)
+        add_method(&kind, name, function, keywords, doc)
     };
     add(c"read", read, c"read($self, n=-1)\n--\n\nUp to n bytes as soon as there are any; all until the end if n is negative.")?;
     add(c"readexactly", readexactly, c"readexactly($self, n)\n--\n\nExactly n bytes.")?;
     add(c"readuntil", readuntil, c"readuntil($self, separator=b'\\n')\n--\n\nThe bytes up to a separator, and the separator.")?;
-    super::add_method(
+    add_method(
         &kind,
         c"readline",
         ffi::PyMethodDefPointer { PyCFunction: readline },

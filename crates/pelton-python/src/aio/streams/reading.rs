@@ -77,7 +77,7 @@ impl<W: Way> Machine for Reading<W> {
                 return step;
             }
             if let Some((future, _)) = self.waiting.take() {
-                reader.end_wait(&future);
+                reader.end_wait(future);
             }
             if step.is_err() {
                 reader.pass_on();
@@ -103,7 +103,7 @@ impl<W: Way> Machine for Reading<W> {
                     return Ok(Step::Yield(value));
                 }
                 ended => {
-                    reader.end_wait(&future);
+                    reader.end_wait(future);
                     ended?;
                 }
             }

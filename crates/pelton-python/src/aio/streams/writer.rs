@@ -15,6 +15,7 @@ use super::draining::{Closed, Draining};
 use super::reader_type::StreamReader;
 use crate::aio::coroutine::coroutine;
 use crate::event_loop::{GilBound, Owned, entry};
+use crate::methods::add_method;
 use crate::transport::StreamTransport;
 
 /// The writing half of a connection. See `pelton.aio.StreamWriter`.
@@ -267,7 +268,7 @@ pub(super) fn register(py: Python<'_>) -> PyResult<()> {
     ];
     for (name, function, flags, doc) in methods {
         let function = ffi::PyMethodDefPointer { PyCFunction: function };
-        super::add_method(&kind, name, function, flags, doc)?;
+        add_method(&kind, name, function, flags, doc)?;
     }
     Ok(())
 }
