@@ -2,7 +2,7 @@
 
 A benchmark measures *cases* (rows) on *peers* (columns). Each case runs on every peer in turn, and
 so again, A B C A B C, so that a machine that grows slower does not decide who wins; the figure is
-the median of a cell's repetitions. Figures are rates: larger is better.
+the median of a cell's repetitions. Figures are rates, where larger is better, or costs.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class Results:
     errors: dict[str, dict[str, str]] = field(default_factory=dict)
     # A peer that is a limit, not a rival, is left out of "best".
     limits: frozenset[str] = frozenset()
+    # The figures are no rates but costs.
+    smaller_is_better: bool = False
 
     def measure(
         self, cases: Sequence[str], peers: Sequence[str], run: Callable[[str, str], float]
@@ -94,15 +96,20 @@ class Results:
         return statistics.median(rates) if rates else None
 
     def ratio(self, case: str) -> tuple[str, float] | None:
-        """The best rival's name, and our rate divided by its."""
+        """The best rival's name, and our rate divided by its: above 1, ours is better.
+
+        Costs are divided the other way round; where one is zero, there is no ratio."""
         ours = self.median(case, OURS)
         rivals = {
             peer: rate
             for peer in self.rates.get(case, {})
             if peer != OURS and peer not in self.limits and (rate := self.median(case, peer))
         }
-        if ours is None or not rivals:
+        if not ours or not rivals:
             return None
+        if self.smaller_is_better:
+            best = min(rivals, key=rivals.__getitem__)
+            return best, rivals[best] / ours
         best = max(rivals, key=rivals.__getitem__)
         return best, ours / rivals[best]
 

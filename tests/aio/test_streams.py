@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import socket
 import struct
@@ -302,6 +303,39 @@ def test_a_dropped_writer_closes_and_warns(runner: asyncio.Runner) -> None:
             await asyncio.sleep(0)
             loop = asyncio.get_running_loop()
             assert await loop.run_in_executor(None, peer.recv, 1) == b""
+
+    runner.run(main())
+
+
+def test_a_dropped_writer_in_a_cycle_closes_and_warns(runner: asyncio.Runner) -> None:
+    async def main() -> None:
+        ours, peer = raw_pair()
+        with peer:
+            pair: list[Any] = [await aio.open_connection(sock=ours)]
+            pair[0][1].cycle = pair[0]
+            pair.clear()
+            with pytest.warns(ResourceWarning, match="unclosed <StreamWriter transport="):
+                gc.collect()
+            await asyncio.sleep(0)
+            loop = asyncio.get_running_loop()
+            assert await loop.run_in_executor(None, peer.recv, 1) == b""
+
+    runner.run(main())
+
+
+def test_the_collector_leaves_what_is_in_use(runner: asyncio.Runner) -> None:
+    async def main() -> None:
+        before = gc.get_threshold()
+        gc.set_threshold(1, 1, 1)  # at every chance
+        try:
+            async with served(echo) as address:
+                for _ in range(3):
+                    reader, writer = await aio.open_connection(*address)
+                    writer.write(b"x" * 1000)
+                    assert await reader.readexactly(1000) == b"x" * 1000
+                    await leave(writer)
+        finally:
+            gc.set_threshold(*before)
 
     runner.run(main())
 

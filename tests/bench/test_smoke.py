@@ -22,6 +22,7 @@ OURS = "pelton"
     [
         "loop",
         pytest.param("echo", marks=pytest.mark.requires("cc")),
+        "idle",
         pytest.param("web", marks=pytest.mark.requires("wrk")),
         "jobs",
     ],
@@ -43,4 +44,5 @@ def test_our_side_runs(name: str, tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     results = json.loads(output.read_text())
     assert results["medians"], "no case was measured"
-    assert all(medians[OURS] > 0 for medians in results["medians"].values())
+    least = 0 if name == "idle" else 1e-9  # an idle loop may cost nothing at all
+    assert all(medians[OURS] >= least for medians in results["medians"].values())

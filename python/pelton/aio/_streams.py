@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from os import PathLike
 from typing import Any, cast
 
-from pelton._core import StreamReader, StreamWriter
+from pelton import _core
 
 __all__ = [
     "FlowControlMixin",
@@ -35,7 +35,23 @@ DEFAULT_LIMIT = 64 * 1024
 # connection open; since then, it is closed with a ResourceWarning.
 KEEPS_WRITER = not hasattr(asyncio.StreamReaderProtocol, "_replace_transport")
 
-ClientConnected = Callable[[StreamReader, StreamWriter], Awaitable[None] | None]
+ClientConnected = Callable[["StreamReader", "StreamWriter"], Awaitable[None] | None]
+
+
+class StreamReader(_core.StreamReader):
+    """The reading half of a connection. As `asyncio.StreamReader`.
+
+    `limit`, in bytes (None: 64 KiB), is what `readline` and `readuntil` take at most; the transport
+    is stopped while twice as much is buffered. One coroutine may wait at a time: another gets
+    RuntimeError. Cancelling a read loses nothing: what came stays buffered.
+    """
+
+
+class StreamWriter(_core.StreamWriter):
+    """The writing half of a connection. As `asyncio.StreamWriter`.
+
+    Dropped while the connection is open, it closes it with a ResourceWarning.
+    """
 
 
 class FlowControlMixin(asyncio.Protocol):
@@ -90,7 +106,7 @@ class FlowControlMixin(asyncio.Protocol):
         finally:
             self._drain_waiters.remove(waiter)
 
-    def _get_close_waiter(self, stream: StreamWriter) -> asyncio.Future[None]:
+    def _get_close_waiter(self, stream: _core.StreamWriter) -> asyncio.Future[None]:
         raise NotImplementedError
 
 
@@ -227,7 +243,7 @@ class StreamReaderProtocol(FlowControlMixin):
             reader.feed_eof()
         return not self._over_ssl
 
-    def _get_close_waiter(self, stream: StreamWriter) -> asyncio.Future[None]:
+    def _get_close_waiter(self, stream: _core.StreamWriter) -> asyncio.Future[None]:
         return self._closed
 
     def __del__(self) -> None:

@@ -22,7 +22,9 @@ use crate::transport::{StreamTransport, bytes_of};
 const LIMIT: usize = 64 * 1024;
 
 /// The reading half of a connection. See `pelton.aio.StreamReader`.
-#[pyclass(frozen, subclass, weakref, dict, module = "pelton._core")]
+// No `dict` here: the interpreter makes it while the object's contents are not there yet, and the
+// collector may run then. The class in Python has it.
+#[pyclass(frozen, subclass, weakref, module = "pelton._core")]
 pub(crate) struct StreamReader {
     inner: GilBound<Rc<Reader>>,
     /// Where it was made (debug mode).

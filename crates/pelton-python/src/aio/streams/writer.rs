@@ -19,7 +19,9 @@ use crate::methods::add_method;
 use crate::transport::StreamTransport;
 
 /// The writing half of a connection. See `pelton.aio.StreamWriter`.
-#[pyclass(frozen, subclass, weakref, dict, module = "pelton._core")]
+// No `dict` here: the interpreter makes it while the object's contents are not there yet, and the
+// collector may run then. The class in Python has it.
+#[pyclass(frozen, subclass, weakref, module = "pelton._core")]
 pub(crate) struct StreamWriter {
     /// It changes with `start_tls`.
     transport: GilBound<RefCell<Py<PyAny>>>,
@@ -245,7 +247,10 @@ impl StreamWriter {
 pub(super) fn register(py: Python<'_>) -> PyResult<()> {
     let kind = py.get_type::<StreamWriter>();
     // SAFETY: a new type of ours, which has no instances and no subclasses yet.
-    unsafe { (*kind.as_type_ptr()).tp_finalize = Some(finalize) };
+    unsafe {
+        (*kind.as_type_ptr()).tp_finalize = Some(finalize);
+        (*kind.as_type_ptr()).tp_flags |= ffi::Py_TPFLAGS_HAVE_FINALIZE; // or none inherits it
+    }
     let methods: [(_, ffi::PyCFunction, _, _); 3] = [
         (
             c"write",
