@@ -1,6 +1,6 @@
 """Unmodified Trio programs on Pelton's loop, by Trio's guest mode.
 
-Trio is not a dependency: `pip install trio`.
+Trio is not a dependency: `pip install trio`, or `pelton[trio]`.
 """
 
 from __future__ import annotations

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 import pelton
+import pelton.aio
 from tests.nursery.conftest import Run
 from tests.nursery.test_scope import FOREVER, counts, turns
+
+
+@pytest.fixture(params=[asyncio, pelton.aio], ids=["asyncio", "pelton.aio"])
+def lib(request: pytest.FixtureRequest) -> Any:
+    """Whose timeouts and groups."""
+    return request.param
 
 
 def test_task_cancel_passes_through(run: Run) -> None:
@@ -72,25 +80,25 @@ def test_uncancelled_task_goes_on(run: Run) -> None:
     run(main)
 
 
-def test_asyncio_timeout_around_and_inside(run: Run) -> None:
+def test_asyncio_timeout_around_and_inside(run: Run, lib: Any) -> None:
     async def main() -> None:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
+            async with lib.timeout(0.01):
                 with pelton.CancelScope() as scope:
                     await asyncio.sleep(FOREVER)
         assert not scope.cancelled_caught
         with pelton.move_on_after(0.01) as scope:
-            async with asyncio.timeout(FOREVER):
+            async with lib.timeout(FOREVER):
                 await asyncio.sleep(FOREVER)
         assert scope.cancelled_caught
         assert counts() == 0
-        async with asyncio.timeout(0.05) as timeout:
+        async with lib.timeout(0.05) as timeout:
             with pelton.move_on_after(0.01):
                 await asyncio.sleep(FOREVER)
             await asyncio.sleep(0)
         assert not timeout.expired()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.02):
+            async with lib.timeout(0.02):
                 with pelton.move_on_after(0.01):
                     await asyncio.sleep(FOREVER)
                 await asyncio.sleep(FOREVER)
@@ -99,17 +107,17 @@ def test_asyncio_timeout_around_and_inside(run: Run) -> None:
     run(main)
 
 
-def test_timeout_and_scope_expire_in_one_turn(run: Run) -> None:
+def test_timeout_and_scope_expire_in_one_turn(run: Run, lib: Any) -> None:
     async def main() -> None:
         now = pelton.current_time()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout_at(now):
+            async with lib.timeout_at(now):
                 with pelton.move_on_at(now):
                     await asyncio.sleep(FOREVER)
                 await asyncio.sleep(FOREVER)
         assert counts() == 0
         with pelton.move_on_at(now) as scope:
-            async with asyncio.timeout_at(now):
+            async with lib.timeout_at(now):
                 await asyncio.sleep(FOREVER)
         assert scope.cancelled_caught
         assert counts() == 0
@@ -117,7 +125,7 @@ def test_timeout_and_scope_expire_in_one_turn(run: Run) -> None:
     run(main)
 
 
-def test_taskgroup_inside_and_around(run: Run) -> None:
+def test_taskgroup_inside_and_around(run: Run, lib: Any) -> None:
     async def main() -> None:
         ended = []
 
@@ -128,11 +136,11 @@ def test_taskgroup_inside_and_around(run: Run) -> None:
                 ended.append("child")
 
         with pelton.move_on_after(0.01) as scope:
-            async with asyncio.TaskGroup() as group:
+            async with lib.TaskGroup() as group:
                 group.create_task(child())
         assert ended == ["child"]
         assert scope.cancelled_caught
-        async with asyncio.TaskGroup() as group:
+        async with lib.TaskGroup() as group:
             with pelton.move_on_after(0.01) as scope:
                 await asyncio.sleep(FOREVER)
             assert scope.cancelled_caught
@@ -142,13 +150,13 @@ def test_taskgroup_inside_and_around(run: Run) -> None:
     run(main)
 
 
-def test_wait_for_inside(run: Run) -> None:
+def test_wait_for_inside(run: Run, lib: Any) -> None:
     async def main() -> None:
         with pelton.move_on_after(0.01) as scope:
-            await asyncio.wait_for(asyncio.sleep(FOREVER), FOREVER)
+            await lib.wait_for(asyncio.sleep(FOREVER), FOREVER)
         assert scope.cancelled_caught
         with pytest.raises(TimeoutError), pelton.move_on_after(FOREVER):
-            await asyncio.wait_for(asyncio.sleep(FOREVER), 0.01)
+            await lib.wait_for(asyncio.sleep(FOREVER), 0.01)
         assert counts() == 0
 
     run(main)
