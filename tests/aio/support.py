@@ -55,7 +55,6 @@ class Awaitable:
 
 def dies_without_collector(make: Callable[[], Any]) -> bool:
     """Whether what `make` returns is freed by its last reference, in no cycle."""
-    gc.collect()
     gc.disable()
     try:
         alive = weakref.ref(make())
