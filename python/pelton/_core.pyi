@@ -623,6 +623,8 @@ class TaskGroup:
         """
     @property
     def _tasks(self) -> set[asyncio.Task[Any]]: ...
+    @property
+    def _parent_task(self) -> asyncio.Task[Any] | None: ...
 
 # --- server -------------------------------------------------------------------------------------
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import pelton
-from pelton import observe
+from pelton import aio, observe
 
 
 @pytest.fixture(params=[asyncio.SelectorEventLoop, pelton.new_event_loop])
@@ -54,33 +55,33 @@ def test_state_and_place(runner: asyncio.Runner) -> None:
         runner.run(main())
 
 
-async def by_await(task: asyncio.Task[None]) -> None:
+async def by_await(task: asyncio.Task[None], _: Any) -> None:
     await task
 
 
-async def by_gather(task: asyncio.Task[None]) -> None:
-    await asyncio.gather(task)
+async def by_gather(task: asyncio.Task[None], library: Any) -> None:
+    await library.gather(task)
 
 
-async def by_shield(task: asyncio.Task[None]) -> None:
-    await asyncio.shield(task)
+async def by_shield(task: asyncio.Task[None], library: Any) -> None:
+    await library.shield(task)
 
 
-async def by_wait(task: asyncio.Task[None]) -> None:
-    await asyncio.wait([task])
+async def by_wait(task: asyncio.Task[None], library: Any) -> None:
+    await library.wait([task])
 
 
-async def by_wait_for(task: asyncio.Task[None]) -> None:
-    await asyncio.wait_for(task, 60)
+async def by_wait_for(task: asyncio.Task[None], library: Any) -> None:
+    await library.wait_for(task, 60)
 
 
-async def by_as_completed(task: asyncio.Task[None]) -> None:
-    for next_one in asyncio.as_completed([task]):
+async def by_as_completed(task: asyncio.Task[None], library: Any) -> None:
+    for next_one in library.as_completed([task]):
         await next_one
 
 
-async def by_gathered_shields(task: asyncio.Task[None]) -> None:
-    await asyncio.gather(asyncio.shield(task), asyncio.shield(task))
+async def by_gathered_shields(task: asyncio.Task[None], library: Any) -> None:
+    await library.gather(library.shield(task), library.shield(task))
 
 
 WAYS = [
@@ -88,12 +89,13 @@ WAYS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("library", [asyncio, aio], ids=["asyncio", "aio"])
 @pytest.mark.parametrize("way", WAYS)
-def test_who_awaits_whom(runner: asyncio.Runner, way: Callable[..., object]) -> None:
+def test_who_awaits_whom(runner: asyncio.Runner, way: Callable[..., object], library: Any) -> None:
     async def main() -> None:
         gate = asyncio.Event()
         task = asyncio.create_task(park(gate), name="awaited")
-        waiting: asyncio.Task[None] = asyncio.create_task(way(task), name="awaiting")  # type: ignore[arg-type]
+        waiting: asyncio.Task[None] = asyncio.create_task(way(task, library), name="awaiting")  # type: ignore[arg-type]
         await settle()
         infos = by_name(observe.tasks())
         assert infos["awaited"].awaited_by == (infos["awaiting"].id,)
@@ -107,16 +109,31 @@ def test_who_awaits_whom(runner: asyncio.Runner, way: Callable[..., object]) -> 
         runner.run(main())
 
 
-def test_a_task_group_is_seen(runner: asyncio.Runner) -> None:
+@pytest.mark.parametrize("group_type", [asyncio.TaskGroup, aio.TaskGroup])
+def test_a_task_group_is_seen(runner: asyncio.Runner, group_type: Any) -> None:
     async def main() -> None:
         gate = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
+        async with group_type() as group:
             group.create_task(park(gate), name="one")
             group.create_task(park(gate), name="two")
             await settle()
             infos = by_name(observe.tasks())
             me = id(asyncio.current_task())
             assert infos["one"].awaited_by == infos["two"].awaited_by == (me,)
+            gate.set()
+
+    with runner:
+        runner.run(main())
+
+
+def test_a_nursery_is_seen(runner: asyncio.Runner) -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+        async with pelton.open_nursery() as nursery:
+            nursery.start_soon(park, gate, name="one")
+            await settle()
+            me = id(asyncio.current_task())
+            assert by_name(observe.tasks())["one"].awaited_by == (me,)
             gate.set()
 
     with runner:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 from collections.abc import Iterator
 from typing import Any
 
 # Futures and callbacks between a task and the one that waits for it: a gather of shields has three.
 _DEPTH_MAX = 12
+_COMPILED = "pelton._core"
 # Where task groups (asyncio's, AnyIO's, our own) keep the task that they belong to.
 _HOSTS = ("_parent_task", "_host_task", "cancel_scope")
 
@@ -16,6 +18,9 @@ _HOSTS = ("_parent_task", "_host_task", "cancel_scope")
 def awaiters(future: asyncio.Future[Any]) -> set[asyncio.Task[Any]]:
     """The tasks that go on, or fail, when `future` is done."""
     found: set[asyncio.Task[Any]] = set()
+    nursery = getattr(getattr(future, "_pelton_scopes", None), "nursery", None)
+    if nursery is not None:
+        found.add(nursery.parent_task)
     seen: set[int] = {id(future)}
     level: list[Any] = list(_callbacks(future))
     for _ in range(_DEPTH_MAX):
@@ -48,6 +53,9 @@ def _leads(item: Any) -> Iterator[Any]:
         yield item.func
         yield from filter(asyncio.isfuture, item.args)
         return
+    if type(item).__module__ == _COMPILED:
+        yield from _compiled_leads(item)
+        return
     owner = getattr(item, "__self__", None)
     if owner is not None:
         yield owner
@@ -64,6 +72,20 @@ def _leads(item: Any) -> Iterator[Any]:
         yield host
     # The queue that as_completed waits on, or, from 3.13 on, the iterator that has it.
     yield from getattr(getattr(item, "_done", item), "_getters", ())
+
+
+def _compiled_leads(item: Any) -> Iterator[Any]:
+    """The same for what `pelton.aio` makes, which shows what it knows to the collector alone."""
+    host = _host(item)
+    if host is not None:
+        yield host
+        return
+    for known in gc.get_referents(item):
+        # A task here is one that is waited for: those that wait are woken through a future.
+        if type(known).__module__ == _COMPILED or (
+            asyncio.isfuture(known) and not isinstance(known, asyncio.Task)
+        ):
+            yield known
 
 
 def _host(item: Any) -> Any:

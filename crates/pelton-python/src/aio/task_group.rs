@@ -75,6 +75,7 @@ impl RawClass for TaskGroup {
             .method(c"__aenter__", MethodFunction::Plain(aenter), c"Enter the group.")
             .method(c"__aexit__", MethodFunction::Fast(aexit), c"Wait for all tasks.")
             .attribute(c"_tasks", tasks)
+            .attribute(c"_parent_task", parent_task)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
@@ -437,6 +438,15 @@ unsafe extern "C" fn aexit(
 extern "C" fn tasks(group: *mut PyObject, _closure: *mut c_void) -> *mut PyObject {
     // SAFETY: Python passes a live object of the class. It gets a copy of the set.
     unsafe { ffi::PySet_New(value_of::<TaskGroup>(group).tasks.as_ptr()) }
+}
+
+/// For the task tree (`pelton.observe`), which reads asyncio's groups by this name too.
+extern "C" fn parent_task(group: *mut PyObject, _closure: *mut c_void) -> *mut PyObject {
+    // SAFETY: Python passes a live object of the class; the field is a live object or null.
+    unsafe {
+        let parent = value_of::<TaskGroup>(group).parent.as_ptr();
+        ffi::Py_NewRef(if parent.is_null() { ffi::Py_None() } else { parent })
+    }
 }
 
 extern "C" fn repr(group: *mut PyObject) -> *mut PyObject {
