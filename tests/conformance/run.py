@@ -117,6 +117,7 @@ class Program:
         if self.framework == "unittest":
             return [str(self.python), str(INSIDE / "unittest_recorder.py"), *self.arguments]
         options = ["-p", "pytest_recorder", "-p", "no:cacheprovider", "-q", "--tb=short"]
+        options.append("--continue-on-collection-errors")
         return [str(self.python), "-m", "pytest", *options, *self.arguments]
 
     def _environment(self, scratch: Path, loop: str) -> dict[str, str]:

@@ -48,6 +48,26 @@ class Suite:
                 _unpack(_download(downloads, self.distribution, self.version), unpacked)
         return unpacked
 
+    def tests(self, *parts: str) -> Path:
+        """A folder with nothing of the source but `parts`, by default its ``tests``.
+
+        For suites of compiled packages: beside the source, they would import it uncompiled.
+        """
+        source = self.source()
+        alone = source.with_name(f"{source.name}-tests")
+        with _locked(source.parent):
+            if not alone.exists():
+                partial = alone.with_name(alone.name + ".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                for part in parts or ("tests",):
+                    if (source / part).is_dir():
+                        shutil.copytree(source / part, partial / part)
+                    else:
+                        shutil.copy2(source / part, partial / part)
+                partial.rename(alone)
+        return alone
+
     def environment(self, python: str) -> Path:
         """The interpreter of a virtual environment with the requirements, made when needed."""
         place = self.place(python)

@@ -16,7 +16,6 @@ import selectors
 import signal
 import socket
 import threading
-from asyncio.log import logger
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -125,7 +124,7 @@ class Loop(_core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
         self.call_exception_handler(context)
 
     def _callback_was_slow(self, handle: asyncio.Handle, duration: float) -> None:
-        logger.warning(
+        _base_events.logger.warning(
             "Executing %s took %.3f seconds", _base_events._format_handle(handle), duration
         )
 

@@ -52,6 +52,11 @@ class Plugin:
         if outcome is not None and not self._worker:
             self._recorder.ended(nodeid, *outcome)
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_exception_interact(self) -> None:
+        # pytest has just cancelled the watch, and a test goes on after a subtest's failure.
+        self._recorder.watch()
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed and not self._worker:
             self._recorder.ended(report.nodeid, "failed", f"[collect]\n{report.longreprtext}")

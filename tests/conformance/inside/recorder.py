@@ -5,8 +5,10 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
-import sys
 from pathlib import Path
+
+# Suites and pytest replace it; the trace of a hang belongs in the log all the same.
+_stderr = os.dup(2)
 
 
 class Recorder:
@@ -18,8 +20,6 @@ class Recorder:
     def __init__(self, path: str, limit_s: float) -> None:
         self._file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115 (open as long as it lives)
         self._limit_s = limit_s
-        # Suites replace sys.stderr; the trace of a hang belongs in the log all the same.
-        self._stderr = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")  # type: ignore[union-attr]
         self._process = os.getpid()
 
     def started(self, test: str) -> None:
@@ -29,7 +29,7 @@ class Recorder:
 
     def watch(self) -> None:
         """Gives the test that runs now its time."""
-        faulthandler.dump_traceback_later(self._limit_s, exit=True, file=self._stderr)
+        faulthandler.dump_traceback_later(self._limit_s, exit=True, file=_stderr)
 
     def ended(self, test: str, status: str, detail: str = "") -> None:
         """`test` is over: ``passed``, ``failed`` or ``skipped``."""
