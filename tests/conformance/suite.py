@@ -31,6 +31,8 @@ class Suite:
     version: str
     #: What is unpacked as the suite: a distribution's name, or None where the tests are installed.
     distribution: str | None = None
+    #: Where its tags are, if the distribution comes without the tests.
+    repository: str | None = None
     #: Lines of a requirements file.
     requirements: list[str] = field(default_factory=list)
 
@@ -45,7 +47,10 @@ class Suite:
         unpacked = downloads / f"{self.distribution.replace('-', '_')}-{self.version}"
         with _locked(downloads):
             if not unpacked.exists():
-                _unpack(_download(downloads, self.distribution, self.version), unpacked)
+                if self.repository:
+                    _clone(self.repository, self.version, unpacked)
+                else:
+                    _unpack(_download(downloads, self.distribution, self.version), unpacked)
         return unpacked
 
     def tests(self, *parts: str) -> Path:
@@ -145,6 +150,15 @@ def _download(place: Path, distribution: str, version: str) -> Path:
         if archive.exists():
             return archive
     sys.exit(f"pip left no source distribution of {distribution} {version}")
+
+
+def _clone(repository: str, tag: str, place: Path) -> None:
+    """Gets one tag of a repository."""
+    partial = place.with_name(place.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    command = ["git", "-c", "advice.detachedHead=false", "clone", "--quiet", "--depth", "1"]
+    subprocess.run([*command, "--branch", tag, repository, str(partial)], check=True)
+    partial.rename(place)
 
 
 def _unpack(archive: Path, place: Path) -> None:
