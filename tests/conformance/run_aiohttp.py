@@ -38,10 +38,10 @@ SUITE = Suite(
 
 
 def program_for(minor: str, selection: Sequence[str]) -> Program:
-    """The suite beside its configuration, not beside its source: the installed aiohttp is compiled."""
+    """The suite without its source beside it: the installed aiohttp is compiled."""
     folder = SUITE.tests("tests", "setup.cfg")
     options = ["--aiohttp-loop=pyloop", "-m", "not dev_mode and not autobahn and not internal"]
-    options += ["-o", "addopts=", "-n", "2", "-p", "no:codspeed"]
+    options += ["-o", "addopts=", "-n", "2", "--ignore-glob=*/test_benchmarks_*"]
     return Program(
         python=SUITE.environment(minor),
         arguments=[*options, *(selection or ["tests"])],

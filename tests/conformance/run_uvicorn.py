@@ -33,7 +33,7 @@ def program_for(minor: str, selection: Sequence[str]) -> Program:
     """The suite with its configuration (pyproject.toml)."""
     return Program(
         python=SUITE.environment(minor),
-        arguments=["-p", "no:codspeed", *(selection or ["tests"])],
+        arguments=["-n", "2", "--ignore=tests/benchmarks", *(selection or ["tests"])],
         folder=SUITE.tests("tests", "pyproject.toml"),
         log=SUITE.place(minor) / "log.txt",
         test_seconds=60,

@@ -10,7 +10,7 @@ import pytest
 from tests.house.tree import ROOT
 
 DAILY = ["setup", "build", "check", "test", "lint", "demo"]
-OTHERS = ["bench", "conformance", "docs", "fuzz"]
+OTHERS = ["bench", "conformance", "docs", "fuzz", "soak"]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from recorder import Recorder, chosen
@@ -16,6 +17,7 @@ class Plugin:
             os.environ["PELTON_RECORD"], float(os.environ["PELTON_TEST_SECONDS"])
         )
         self._worker = hasattr(config, "workerinput")
+        self._status = 0
         self._reports: dict[str, tuple[str, str]] = {}
 
     def pytest_collection_modifyitems(
@@ -51,6 +53,16 @@ class Plugin:
         outcome = self._reports.pop(nodeid, None)
         if outcome is not None and not self._worker:
             self._recorder.ended(nodeid, *outcome)
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        self._status = int(exitstatus)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        # A failed test may leave a thread that waits for ever, and Python would wait for it.
+        if not self._worker:
+            sys.stdout.flush()
+            os._exit(self._status)
 
     @pytest.hookimpl(trylast=True)
     def pytest_exception_interact(self) -> None:

@@ -80,7 +80,7 @@ def tests_of(suite: Any) -> Iterator[unittest.TestCase]:
             yield part
 
 
-def main(modules: list[str]) -> int:
+def main(modules: list[str]) -> None:
     """Runs what the plan leaves of the modules."""
     recorder = Recorder(os.environ["PELTON_RECORD"], float(os.environ["PELTON_TEST_SECONDS"]))
     without, only = chosen()
@@ -92,7 +92,6 @@ def main(modules: list[str]) -> int:
     # The modules' own functions to set up and tear down are called by the suite's run.
     result = Result(recorder)
     suite.run(result)
-    return 0
 
 
 def left_out(test: unittest.TestCase, name: str) -> bool:
@@ -101,4 +100,9 @@ def left_out(test: unittest.TestCase, name: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(
+        0
+    )  # a failed test may leave a thread that waits for ever, and Python would wait for it
