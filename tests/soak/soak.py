@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,10 @@ QUIET_S = 60
 class Soak:
     """The conductor of a server and its loads."""
 
-    def __init__(self, connections: int, seed: int) -> None:
+    def __init__(self, connections: int, seed: int, kinds: Sequence[str] = ()) -> None:
+        """`kinds` are those of the server; all of them if empty."""
         self._connections = connections
+        self._kinds = kinds
         self._seed = seed
         self._server: asyncio.subprocess.Process
         self._addresses: dict[str, Any]
@@ -48,7 +51,8 @@ class Soak:
             make_certificate(Path(folder))
             self._server = await start("tests.soak.server", str(self._connections), folder)
             try:
-                self._addresses = await self._answer()
+                addresses = await self._answer()
+                self._addresses = {kind: addresses[kind] for kind in self._kinds or addresses}
                 # Descriptors are compared with a server that has served nobody; memory is not.
                 fresh = await self._held()
                 wrong = await self._load(folder, seconds / 4, self._seed)
@@ -166,12 +170,13 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    parser.add_argument("--kinds", nargs="*", default=(), help="of connections; default: all")
     options = parser.parse_args()
     connections = raise_limit(options.connections)
     if connections < options.connections:
         say(f"this machine's limit of descriptors allows {connections} connections")
     say(f"{connections} connections, {options.seconds} s, --seed {options.seed}")
-    wrong = asyncio.run(Soak(connections, options.seed).run(options.seconds))
+    wrong = asyncio.run(Soak(connections, options.seed, options.kinds).run(options.seconds))
     for text in wrong:
         say(f"WRONG {text}")
     say("nothing leaked, nothing lost" if not wrong else f"{len(wrong)} things are wrong")
