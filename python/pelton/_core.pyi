@@ -170,6 +170,39 @@ class StreamTransport(asyncio.Transport):
     ) -> StreamTransport: ...
 
 @final
+class DatagramTransport(asyncio.DatagramTransport):
+    """A datagram socket's transport. (`isinstance` holds; it does not really inherit.)
+
+    It owns `socket`: closing the transport closes it. With an `address`, all datagrams go there.
+    `waiter` gets None once `connection_made` was called.
+    """
+
+    max_size: int
+    """Bytes of a datagram that are received at most, 256 KiB or fewer; the rest of it is lost."""
+
+    def __new__(
+        cls,
+        event_loop: BaseLoop,
+        socket: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> DatagramTransport: ...
+    def pause_reading(self) -> None:
+        """Leave what comes to the kernel, which drops what its buffer has no room for."""
+    def resume_reading(self) -> None:
+        """Read again."""
+    def is_reading(self) -> bool:
+        """Whether it is neither paused nor closing."""
+    def get_write_buffer_size(self) -> int:
+        """Bytes queued."""
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """`(low, high)`, in bytes."""
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """The protocol pauses writing above `high` queued bytes, and resumes at `low` or fewer."""
+
+@final
 class ListenerHandle:
     """Accepts connections on a listening socket, which stays its owner's to close."""
 

@@ -41,6 +41,32 @@ pub fn send_now(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     retry(|| unsafe { libc::send(fd, data.as_ptr().cast(), data.len(), flags) })
 }
 
+/// Takes one datagram into `buffer`; what does not fit is lost.
+///
+/// # Errors
+/// The socket's; `WouldBlock` when nothing is there.
+pub fn recv_from(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<(usize, SockAddr)> {
+    // SAFETY: the closure gets a zeroed storage and its length; recvfrom fills both, and writes
+    // into `buffer` no more than its length.
+    unsafe {
+        SockAddr::try_init(|storage, len| {
+            let (memory, size) = (buffer.as_mut_ptr().cast(), buffer.len());
+            retry(|| libc::recvfrom(fd, memory, size, libc::MSG_DONTWAIT, storage.cast(), len))
+        })
+    }
+}
+
+/// Sends one datagram.
+///
+/// # Errors
+/// The socket's; `WouldBlock` when there is no room.
+pub fn send_to(fd: RawFd, data: &[u8], to: &SockAddr) -> io::Result<usize> {
+    let flags = NO_SIGNAL | libc::MSG_DONTWAIT;
+    let (memory, size) = (data.as_ptr().cast(), data.len());
+    // SAFETY: `data` and `to` are only read, within their lengths.
+    retry(|| unsafe { libc::sendto(fd, memory, size, flags, to.as_ptr().cast(), to.len()) })
+}
+
 /// Writes as much of `data` as the kernel takes.
 ///
 /// # Errors

@@ -164,7 +164,7 @@ impl BaseLoop {
                             result = visit.call(object);
                         }
                     }),
-                    Source::Stream(_) | Source::Listener(_) => {}
+                    Source::Stream(_) | Source::Datagrams(_) | Source::Listener(_) => {}
                 }
             }
         }

@@ -67,8 +67,8 @@ pub(crate) struct LoopCore {
     pub(super) rearm: RefCell<Vec<Rc<Watch>>>,
     /// Streams with bytes queued in this turn.
     pub(super) dirty: RefCell<Vec<Rc<Stream>>>,
-    /// Streams that may have more to read than one turn gave them.
-    pub(super) unread: RefCell<Vec<Rc<Stream>>>,
+    /// What may have more to read than one turn gave it.
+    pub(super) unread: RefCell<Vec<Source>>,
     /// Events taken from the kernel and not yet dispatched.
     pub(super) events: RefCell<VecDeque<Readiness>>,
     pub(super) poller: RefCell<Poller>,
@@ -250,9 +250,9 @@ impl LoopCore {
         self.wake_if_parked();
     }
 
-    /// A stream may have more to read.
-    pub(crate) fn mark_unread(&self, stream: Rc<Stream>) {
-        self.unread.borrow_mut().push(stream);
+    /// There may be more to read.
+    pub(crate) fn mark_unread(&self, source: Source) {
+        self.unread.borrow_mut().push(source);
         self.wake_if_parked();
     }
 
@@ -287,8 +287,10 @@ impl LoopCore {
             }
         }
         for source in sources.iter() {
-            if let Source::Stream(stream) = source {
-                stream.abandon(py);
+            match source {
+                Source::Stream(stream) => stream.abandon(py),
+                Source::Datagrams(datagrams) => datagrams.abandon(py),
+                Source::Listener(_) | Source::Watch(_) => {}
             }
         }
         // All borrows are over: what these drops call may come back here.

@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use super::watch::Watch;
+use crate::transport::datagrams::Datagrams;
 use crate::transport::listener::Listener;
 use crate::transport::stream::Stream;
 
@@ -12,6 +13,8 @@ use crate::transport::stream::Stream;
 pub(crate) enum Source {
     /// A connection.
     Stream(Rc<Stream>),
+    /// A datagram socket.
+    Datagrams(Rc<Datagrams>),
     /// A listening socket.
     Listener(Rc<Listener>),
     /// `add_reader` and `add_writer`.

@@ -167,8 +167,13 @@ impl LoopCore {
     fn dispatch(&self, py: Python<'_>) -> PyResult<()> {
         let unread = std::mem::take(&mut *self.unread.borrow_mut());
         let mut unread = unread.into_iter();
-        while let Some(stream) = unread.next() {
-            if let Err(error) = stream.read_ready(py) {
+        while let Some(source) = unread.next() {
+            let read = match source {
+                Source::Stream(stream) => stream.read_ready(py),
+                Source::Datagrams(datagrams) => datagrams.read_ready(py),
+                Source::Listener(_) | Source::Watch(_) => Ok(()),
+            };
+            if let Err(error) = read {
                 self.unread.borrow_mut().extend(unread);
                 return Err(error);
             }
@@ -191,6 +196,7 @@ impl LoopCore {
             }
             Some(Source::Stream(stream)) => stream.on_event(py, event),
             Some(Source::Listener(listener)) => listener.accept_ready(py),
+            Some(Source::Datagrams(datagrams)) => datagrams.on_event(py, event),
             Some(Source::Watch(watch)) => {
                 self.dispatch_watch(&watch, event);
                 Ok(())

@@ -1,8 +1,12 @@
 //! Transports over the loop's sockets.
 //!
 //! `stream` is a connection, whoever its protocol is: `tcp` is its face for Python protocols,
-//! `native` the seam to protocols in Rust. `listener` accepts connections for both.
+//! `native` the seam to protocols in Rust. `listener` accepts connections for both. `datagrams` is a
+//! datagram socket, `datagram_transport` its face.
 
+pub(crate) mod address;
+mod datagram_transport;
+pub(crate) mod datagrams;
 pub(crate) mod listener;
 pub(crate) mod native;
 pub(crate) mod sink;
@@ -20,5 +24,6 @@ pub(crate) use tcp::{StreamTransport, bytes_of};
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tcp::StreamTransport>()?;
     tcp::register(module.py())?;
+    module.add_class::<datagram_transport::DatagramTransport>()?;
     module.add_class::<listener::ListenerHandle>()
 }

@@ -224,7 +224,7 @@ impl Stream {
 
     pub(super) fn read_more_later(self: &Rc<Self>) {
         if !self.is_read_stopped() && !self.in_unread.replace(true) {
-            self.core.mark_unread(self.clone());
+            self.core.mark_unread(Source::Stream(self.clone()));
         }
     }
 

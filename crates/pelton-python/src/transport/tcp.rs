@@ -8,9 +8,9 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
-use socket2::SockAddr;
+use pyo3::types::{PyBytes, PyDict};
 
+use super::address;
 use super::sink::{Lost, PythonSink, Sink};
 use super::stream::{Owner, Stream, share_bytes};
 use super::stream_write::Chunk;
@@ -330,8 +330,12 @@ impl StreamTransport {
         }
         let stream = self.stream();
         let found = match name.extract::<&str>() {
-            Ok("peername") => stream.peer.as_ref().map(|addr| address(py, addr)).transpose()?,
-            Ok("sockname") => stream.local.as_ref().map(|addr| address(py, addr)).transpose()?,
+            Ok("peername") => {
+                stream.peer.as_ref().map(|addr| address::to_python(py, addr)).transpose()?
+            }
+            Ok("sockname") => {
+                stream.local.as_ref().map(|addr| address::to_python(py, addr)).transpose()?
+            }
             Ok("socket") => self.transport_socket(py)?,
             _ => None,
         };
@@ -488,27 +492,4 @@ pub(crate) fn bytes_of(data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
         ffi::PyBuffer_Release(view);
         Ok(copy)
     }
-}
-
-/// As Python's socket module shows an address.
-fn address<'py>(py: Python<'py>, addr: &SockAddr) -> PyResult<Bound<'py, PyAny>> {
-    if let Some(v4) = addr.as_socket_ipv4() {
-        return Ok((v4.ip().to_string(), v4.port()).into_pyobject(py)?.into_any());
-    }
-    if let Some(v6) = addr.as_socket_ipv6() {
-        let fields = (v6.ip().to_string(), v6.port(), v6.flowinfo(), v6.scope_id());
-        return Ok(fields.into_pyobject(py)?.into_any());
-    }
-    if let Some(path) = addr.as_pathname() {
-        return Ok(path.to_string_lossy().into_pyobject(py)?.into_any());
-    }
-    if let Some(name) = addr.as_abstract_namespace() {
-        let mut bytes = vec![0];
-        bytes.extend_from_slice(name);
-        return Ok(PyBytes::new(py, &bytes).into_any());
-    }
-    if addr.is_unnamed() {
-        return Ok("".into_pyobject(py)?.into_any());
-    }
-    Ok(PyTuple::empty(py).into_any())
 }
