@@ -169,6 +169,10 @@ class StreamTransport(asyncio.Transport):
         server: Any = None,
     ) -> StreamTransport: ...
 
+def read_pipe(event_loop: BaseLoop, fd: int, size: int, last: int) -> bytes | None:
+    """Read up to `size` bytes, 256 KiB at most, from a descriptor that does not block; b"" at its
+    end, None if nothing is there. `last`: how long the last read was."""
+
 @final
 class DatagramTransport(asyncio.DatagramTransport):
     """A datagram socket's transport. (`isinstance` holds; it does not really inherit.)

@@ -5,11 +5,13 @@
 
 mod clock;
 mod poll;
+mod process;
 pub mod socket;
 mod timer;
 mod write_queue;
 
 pub use clock::monotonic_ns;
 pub use poll::{Interest, Poller, Readiness, Registry, Waker};
+pub use process::Process;
 pub use timer::TimerHeap;
 pub use write_queue::WriteQueue;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Poll, Token};
 
+use crate::process::Process;
+
 /// Events taken from the kernel by one wait.
 const EVENTS_MAX: usize = 1024;
 /// The key that the waker's own event carries; `Poller::wait` keeps it to itself.
@@ -57,10 +59,14 @@ pub struct Readiness {
 }
 
 /// The kernel's readiness queue. One thread waits; registrations go through a `Registry`.
+///
+/// It belongs to the process that made it: a child made by `fork` shares it with its parent, so there
+/// all of this refuses to touch it.
 #[derive(Debug)]
 pub struct Poller {
     poll: Poll,
     events: Events,
+    process: Process,
 }
 
 impl Poller {
@@ -69,7 +75,11 @@ impl Poller {
     /// # Errors
     /// The system's, when it is out of descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { poll: Poll::new()?, events: Events::with_capacity(EVENTS_MAX) })
+        Ok(Self {
+            process: Process::current(),
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS_MAX),
+        })
     }
 
     /// A handle for registrations, usable while another thread waits.
@@ -77,7 +87,7 @@ impl Poller {
     /// # Errors
     /// The system's, when it is out of descriptors.
     pub fn registry(&self) -> io::Result<Registry> {
-        Ok(Registry(self.poll.registry().try_clone()?))
+        Ok(Registry { registry: self.poll.registry().try_clone()?, process: self.process })
     }
 
     /// A handle that ends a wait from any thread.
@@ -85,7 +95,8 @@ impl Poller {
     /// # Errors
     /// The system's, when it is out of descriptors.
     pub fn waker(&self) -> io::Result<Waker> {
-        Ok(Waker(Arc::new(mio::Waker::new(self.poll.registry(), Token(WAKER_KEY))?)))
+        let waker = Arc::new(mio::Waker::new(self.poll.registry(), Token(WAKER_KEY))?);
+        Ok(Waker { waker, process: self.process })
     }
 
     /// Waits until a descriptor is ready, a `Waker` was used, or `timeout` is over (`None`: for
@@ -98,6 +109,7 @@ impl Poller {
         timeout: Option<Duration>,
         ready: &mut impl Extend<Readiness>,
     ) -> io::Result<()> {
+        self.process.check()?;
         self.poll.poll(&mut self.events, timeout)?;
         ready.extend(self.events.iter().filter(|event| event.token().0 != WAKER_KEY).map(
             |event| {
@@ -117,7 +129,10 @@ impl Poller {
 /// Adds and removes descriptors. An event is given once per change (edge-triggered); `modify`
 /// looks again, so a descriptor that is still ready gives a new event.
 #[derive(Debug)]
-pub struct Registry(mio::Registry);
+pub struct Registry {
+    registry: mio::Registry,
+    process: Process,
+}
 
 impl Registry {
     /// Watches `fd`.
@@ -125,7 +140,8 @@ impl Registry {
     /// # Errors
     /// The system's: the descriptor is closed, watched already, or of a kind that is always ready.
     pub fn register(&self, fd: RawFd, key: usize, interest: Interest) -> io::Result<()> {
-        self.0.register(&mut SourceFd(&fd), Token(key), interest.to_mio())
+        self.process.check()?;
+        self.registry.register(&mut SourceFd(&fd), Token(key), interest.to_mio())
     }
 
     /// Changes what `fd` is watched for, and looks at it again.
@@ -133,7 +149,8 @@ impl Registry {
     /// # Errors
     /// The system's: `NotFound` when it is not watched (it was closed and opened again).
     pub fn modify(&self, fd: RawFd, key: usize, interest: Interest) -> io::Result<()> {
-        self.0.reregister(&mut SourceFd(&fd), Token(key), interest.to_mio())
+        self.process.check()?;
+        self.registry.reregister(&mut SourceFd(&fd), Token(key), interest.to_mio())
     }
 
     /// Stops watching `fd`.
@@ -141,13 +158,17 @@ impl Registry {
     /// # Errors
     /// The system's: it was closed, or not watched.
     pub fn deregister(&self, fd: RawFd) -> io::Result<()> {
-        self.0.deregister(&mut SourceFd(&fd))
+        self.process.check()?;
+        self.registry.deregister(&mut SourceFd(&fd))
     }
 }
 
 /// Ends a wait from any thread. Clones share one descriptor.
 #[derive(Clone, Debug)]
-pub struct Waker(Arc<mio::Waker>);
+pub struct Waker {
+    waker: Arc<mio::Waker>,
+    process: Process,
+}
 
 impl Waker {
     /// The wait under way, or the next one, returns.
@@ -155,7 +176,8 @@ impl Waker {
     /// # Errors
     /// The system's.
     pub fn wake(&self) -> io::Result<()> {
-        self.0.wake()
+        self.process.check()?;
+        self.waker.wake()
     }
 }
 

@@ -21,6 +21,15 @@ pub fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     retry(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
 }
 
+/// Reads from any descriptor that does not block; 0 is its end.
+///
+/// # Errors
+/// The descriptor's; `WouldBlock` when nothing is there.
+pub fn read(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    // SAFETY: as in `recv`.
+    retry(|| unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
 /// `recv` that never waits, on a blocking socket either.
 ///
 /// # Errors

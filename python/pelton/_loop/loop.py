@@ -11,15 +11,15 @@ import asyncio
 import asyncio.base_events
 import asyncio.format_helpers
 import asyncio.sslproto
-import contextlib
 import selectors
-import signal
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from pelton import _core
+from pelton._loop.pipes import PipesMixin
+from pelton._loop.sendfile import SendfileMixin
+from pelton._loop.signals import SignalsMixin
 
 # asyncio's own parts that no stub knows.
 _base_events: Any = asyncio.base_events
@@ -53,14 +53,12 @@ def _run_unless_cancelled(handle: asyncio.Handle) -> None:
         handle._run()
 
 
-class Loop(_core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
+class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
     """An asyncio event loop on Pelton's compiled core.
 
     It is used as any asyncio loop is: by `pelton.run`, `asyncio.Runner(loop_factory=pelton.Loop)`
     or `pelton.install()`. Tasks and futures are asyncio's own.
     """
-
-    _csock: socket.socket | None
 
     def __init__(self) -> None:
         self._listeners: dict[int, _core.ListenerHandle] = {}
@@ -82,23 +80,6 @@ class Loop(_core.BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
         """Stop after the callbacks that are ready now."""
         super().stop()
         self._request_stop()
-
-    def _signals_wake(self) -> contextlib.AbstractContextManager[None]:
-        if threading.current_thread() is threading.main_thread():
-            return self._wakeup_fd()
-        return contextlib.nullcontext()
-
-    @contextlib.contextmanager
-    def _wakeup_fd(self) -> Iterator[None]:
-        """While the loop runs, a signal ends its wait, even one that comes just before it."""
-        if self._csock is None:  # closed: run_forever says so
-            yield
-            return
-        old = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(old)
 
     # --- debug and errors ------------------------------------------------------------------------
 

@@ -8,7 +8,9 @@ use std::ptr::null_mut;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pelton_reactor::{Interest, Poller, Readiness, Registry, TimerHeap, Waker, monotonic_ns};
+use pelton_reactor::{
+    Interest, Poller, Process, Readiness, Registry, TimerHeap, Waker, monotonic_ns,
+};
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 
@@ -73,6 +75,8 @@ pub(crate) struct LoopCore {
     pub(super) events: RefCell<VecDeque<Readiness>>,
     pub(super) poller: RefCell<Poller>,
     pub(crate) registry: Registry,
+    /// The process that may use all this.
+    pub(super) process: Process,
     waker: Waker,
     /// What threads without the GIL send.
     pub(super) mailbox: Mailbox,
@@ -119,6 +123,7 @@ impl LoopCore {
             events: RefCell::default(),
             poller: RefCell::new(poller),
             registry,
+            process: Process::current(),
             waker,
             mailbox,
             parked: Cell::new(false),

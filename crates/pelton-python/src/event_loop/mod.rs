@@ -59,6 +59,10 @@ pub(crate) fn os_error(error: &std::io::Error) -> PyErr {
             // OSError picks the subclass that belongs to the code.
             pyo3::exceptions::PyOSError::new_err((code, text))
         }
+        // The reactor refuses to work in a child made by fork.
+        None if error.kind() == std::io::ErrorKind::Unsupported => {
+            pyo3::exceptions::PyRuntimeError::new_err(error.to_string())
+        }
         None => pyo3::exceptions::PyOSError::new_err(error.to_string()),
     }
 }

@@ -84,6 +84,8 @@ impl LoopCore {
     /// Asks the kernel for events: not at all while there is enough to do, without waiting while
     /// there is something, and else with the GIL released until the next timer.
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        // Also in the midst of running: a callback may have forked.
+        self.process.check().map_err(|error| super::os_error(&error))?;
         let before = self.turn_ns.get();
         let now = monotonic_ns();
         self.turn_ns.set(now);

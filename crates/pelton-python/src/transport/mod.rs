@@ -9,10 +9,12 @@ mod datagram_transport;
 pub(crate) mod datagrams;
 pub(crate) mod listener;
 pub(crate) mod native;
+mod pipe;
 pub(crate) mod sink;
 pub(crate) mod stream;
 mod stream_buffered;
 mod stream_feed;
+mod stream_sendfile;
 mod stream_write;
 mod tcp;
 
@@ -22,6 +24,7 @@ pub(crate) use tcp::{StreamTransport, bytes_of};
 
 /// Adds this area's names to `pelton._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(pipe::read_pipe, module)?)?;
     module.add_class::<tcp::StreamTransport>()?;
     tcp::register(module.py())?;
     module.add_class::<datagram_transport::DatagramTransport>()?;

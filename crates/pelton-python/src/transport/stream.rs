@@ -18,6 +18,7 @@ use socket2::SockAddr;
 
 use super::native::NativeProtocol;
 use super::sink::{Lost, PythonSink, Sink};
+use super::stream_sendfile::Sendfile;
 use super::stream_write::Chunk;
 use super::tcp::StreamTransport;
 use crate::aio::Reader;
@@ -64,6 +65,7 @@ pub(crate) struct Stream {
     /// It is watched for room to write too.
     pub(super) watches_write: Cell<bool>,
     pub(super) in_dirty: Cell<bool>,
+    pub(super) sendfile: Sendfile,
     in_unread: Cell<bool>,
     /// Writes after the connection was lost.
     pub(super) lost_writes: Cell<u32>,
@@ -115,6 +117,7 @@ impl Stream {
             write_eof: Cell::new(false),
             watches_write: Cell::new(false),
             in_dirty: Cell::new(false),
+            sendfile: Sendfile::default(),
             in_unread: Cell::new(false),
             lost_writes: Cell::new(0),
             last_read: Cell::new(0),
@@ -193,6 +196,9 @@ impl Stream {
     pub(crate) fn on_event(self: &Rc<Self>, py: Python<'_>, event: Readiness) -> PyResult<()> {
         if event.writable && !self.queue.borrow().is_empty() {
             self.flush(py)?;
+        }
+        if event.writable {
+            self.sendfile.note_writable(py)?;
         }
         if event.read_closed {
             self.peer_ended.set(true);
@@ -458,7 +464,7 @@ impl Stream {
             Sink::Gone => {}
         }
         self.stop_feeding();
-        let closed = self.close_socket(py);
+        let closed = self.sendfile.note_lost(py).and(self.close_socket(py));
         if let Sink::Python(sink) = &sink {
             StreamTransport::detach_server(sink.transport.bind(py))?;
         }

@@ -95,6 +95,7 @@ impl Stream {
                 }
                 self.resume_if_short(py)?;
                 if self.queue.borrow().is_empty() {
+                    self.sendfile.note_drained(py)?;
                     self.after_drain();
                 }
                 Ok(())
@@ -121,7 +122,7 @@ impl Stream {
     }
 
     /// From the first time on, the socket is watched for room to write, too.
-    fn want_write(self: &Rc<Self>) {
+    pub(super) fn want_write(self: &Rc<Self>) {
         if self.watches_write.replace(true) {
             return;
         }

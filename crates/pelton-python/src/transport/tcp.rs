@@ -145,6 +145,7 @@ impl StreamTransport {
         if stream.write_eof.get() {
             return Err(PyRuntimeError::new_err("Cannot call write() after write_eof()"));
         }
+        stream.sendfile.check_write()?;
         if !stream.lost.get() {
             return Ok(true);
         }
@@ -382,7 +383,22 @@ impl StreamTransport {
 
     #[getter]
     fn _sendfile_compatible<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        py.import("asyncio.constants")?.getattr("_SendfileMode")?.getattr("FALLBACK")
+        py.import("asyncio.constants")?.getattr("_SendfileMode")?.getattr("TRY_NATIVE")
+    }
+
+    /// For `sendfile`: a future that is done once the queue is empty; until `_reset_empty_waiter`,
+    /// writing is refused.
+    fn _make_empty_waiter<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.stream().make_empty_waiter(py)
+    }
+
+    fn _reset_empty_waiter(&self) {
+        self.stream().sendfile.end();
+    }
+
+    /// For `sendfile`: a future that is done once the socket has room.
+    fn _make_writable_waiter<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.stream().make_writable_waiter(py)
     }
 
     #[getter]
