@@ -44,7 +44,7 @@ pub(crate) struct Reader {
     want: Cell<Want>,
     /// Futures of the two waits before: the older can be used again. (The younger is held by the
     /// call that resumes the coroutine, until its next wait.)
-    spares: RefCell<[Option<Future>; 2]>,
+    pub(super) spares: RefCell<[Option<Future>; 2]>,
     pub(super) transport: RefCell<Option<Py<PyAny>>>,
     /// The connection, if it is one of ours that feeds us.
     pub(super) stream: RefCell<Option<Rc<Stream>>>,
@@ -173,12 +173,18 @@ impl Reader {
             let waiter = self.waiter.borrow_mut().take();
             drop(waiter);
         }
-        let oldest = {
+        // A broken connection is not read again, and its futures hold the exception, whose
+        // traceback holds the frame that reads, which holds us.
+        let broken = self.exception.borrow().is_some();
+        let dropped = if broken {
+            let [older, younger] = self.spares.take();
+            [older, younger, Some(future)]
+        } else {
             let mut spares = self.spares.borrow_mut();
             let younger = spares[1].replace(future);
-            std::mem::replace(&mut spares[0], younger)
+            [std::mem::replace(&mut spares[0], younger), None, None]
         };
-        drop(oldest);
+        drop(dropped);
     }
 
     /// The coroutine that was woken will not read: what was left in the socket for it is read as

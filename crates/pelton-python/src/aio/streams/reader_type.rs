@@ -260,6 +260,11 @@ impl StreamReader {
         if let Ok(Some(waiter)) = inner.waiter.try_borrow().as_deref() {
             visit.call(waiter.as_owned().as_py())?;
         }
+        if let Ok(spares) = inner.spares.try_borrow() {
+            for spare in spares.iter().flatten() {
+                visit.call(spare.as_owned().as_py())?;
+            }
+        }
         Ok(())
     }
 
@@ -270,7 +275,8 @@ impl StreamReader {
         let exception = self.inner.exception.take();
         let transport = self.inner.transport.take();
         let waiter = self.inner.waiter.take();
-        drop((exception, transport, waiter));
+        let spares = self.inner.spares.take();
+        drop((exception, transport, waiter, spares));
     }
 }
 
