@@ -1,4 +1,7 @@
-"""One measure of one loop: `python -m bench.loop.measures LOOP CASE SECONDS` prints its rate."""
+"""One measure of one loop: `python -m bench.loop.measures LOOP CASE SECONDS` prints its rate.
+
+On pelton's loop, `sleep`, `Queue` and the like come from pelton.aio, elsewhere from asyncio.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,17 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
 
 from bench.loops import loop_factory
 
 GATHERED = 100
 BULK = 1000
+
+# What a program on the measured loop would use; `main` chooses.
+PRIMITIVES = ("Queue", "gather", "sleep", "timeout", "wait_for")
+aio: Any = asyncio
 
 # How many operations a measure does; the rate counts these.
 Measure = Callable[[int], Awaitable[None]]
@@ -45,12 +54,12 @@ async def call_soon_bulk(count: int) -> None:
     for _ in range(count // BULK):
         for number in range(BULK):
             loop.call_soon(nothing, number)
-        await asyncio.sleep(0)
+        await aio.sleep(0)
 
 
 async def sleep_0(count: int) -> None:
     """A task that gives way, with nobody else there."""
-    sleep = asyncio.sleep
+    sleep = aio.sleep
     for _ in range(count):
         await sleep(0)
 
@@ -73,7 +82,7 @@ async def gather(count: int) -> None:
         pass
 
     for _ in range(count // GATHERED):
-        await asyncio.gather(*[nothing() for _ in range(GATHERED)])
+        await aio.gather(*[nothing() for _ in range(GATHERED)])
 
 
 async def call_later(count: int) -> None:
@@ -86,28 +95,28 @@ async def call_later(count: int) -> None:
     for number in range(count):
         loop.call_later(60, never).cancel()
         if number % 100 == 0:
-            await asyncio.sleep(0)
+            await aio.sleep(0)
 
 
 async def queue(count: int) -> None:
-    """`asyncio.Queue`: a put and a get."""
-    channel: asyncio.Queue[int] = asyncio.Queue()
+    """A queue: a put and a get."""
+    channel: asyncio.Queue[int] = aio.Queue()
     for number in range(count):
         await channel.put(number)
         await channel.get()
 
 
 async def timeout(count: int) -> None:
-    """`asyncio.timeout` around a turn."""
+    """`timeout` around a turn."""
     for _ in range(count):
-        async with asyncio.timeout(60):
-            await asyncio.sleep(0)
+        async with aio.timeout(60):
+            await aio.sleep(0)
 
 
 async def wait_for(count: int) -> None:
-    """`asyncio.wait_for` around a turn."""
+    """`wait_for` around a turn."""
     for _ in range(count):
-        await asyncio.wait_for(asyncio.sleep(0), 60)
+        await aio.wait_for(aio.sleep(0), 60)
 
 
 async def run_in_executor(count: int) -> None:
@@ -173,9 +182,21 @@ async def rate(measure: Measure, seconds: float) -> float:
     return count / (time.perf_counter() - started)
 
 
+def primitives_of(loop: str) -> Any:
+    """pelton.aio on pelton's loop, asyncio anywhere else."""
+    if loop != "pelton":
+        return asyncio
+    from pelton import aio as ours
+
+    names = {name: getattr(ours, name, getattr(asyncio, name)) for name in PRIMITIVES}
+    return SimpleNamespace(**names)
+
+
 def main() -> None:
     """Print the rate."""
+    global aio
     loop, case, seconds = sys.argv[1:]
+    aio = primitives_of(loop)
     with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
         print(runner.run(rate(MEASURES[case], float(seconds))))
 
