@@ -182,27 +182,40 @@ extern "C" fn send<M: Machine>(object: *mut PyObject, value: *mut PyObject) -> *
     })
 }
 
-extern "C" fn throw<M: Machine>(
+unsafe extern "C" fn throw<M: Machine>(
     object: *mut PyObject,
     args: *mut *mut PyObject,
     count: Py_ssize_t,
 ) -> *mut PyObject {
     entry(null_mut(), |py| {
-        if !(1..=3).contains(&count) {
-            return Err(PyTypeError::new_err(format!(
-                "throw() takes 1 to 3 arguments, not {count}"
-            )));
-        }
-        // SAFETY: what the interpreter passes: `count` live objects.
-        let given = |n: usize| unsafe {
+        // SAFETY: what the interpreter passes: a live object of the type, `count` live arguments.
+        let throw = |py: Python<'_>| unsafe { throw_into::<M>(py, object, args, count) };
+        // Exceptions dropped within go at once only if PyO3 knows that the interpreter is attached.
+        Python::try_attach(throw).unwrap_or_else(|| throw(py))
+    })
+}
+
+/// # Safety
+/// As for a `METH_FASTCALL` function of the type.
+unsafe fn throw_into<M: Machine>(
+    py: Python<'_>,
+    object: *mut PyObject,
+    args: *mut *mut PyObject,
+    count: Py_ssize_t,
+) -> PyResult<*mut PyObject> {
+    if !(1..=3).contains(&count) {
+        return Err(PyTypeError::new_err(format!("throw() takes 1 to 3 arguments, not {count}")));
+    }
+    // SAFETY: the caller's.
+    unsafe {
+        let given = |n: usize| {
             let given = n < count as usize && *args.add(n) != ffi::Py_None();
             given.then(|| Bound::from_borrowed_ptr(py, *args.add(n)))
         };
         let kind = given(0).unwrap_or_else(|| py.None().into_bound(py));
         let error = thrown(kind, given(1), given(2))?;
-        // SAFETY: Python passes a live object of the type.
-        returned(py, unsafe { coroutine::step::<M>(py, object, Input::Error(error))? })
-    })
+        returned(py, coroutine::step::<M>(py, object, Input::Error(error))?)
+    }
 }
 
 /// The exception that `throw(kind, value, traceback)` means.
