@@ -119,7 +119,6 @@ pub(crate) fn call_method(
 #[repr(transparent)]
 pub(crate) struct Future(Owned);
 
-#[allow(dead_code, reason = "a whole interface, for the other primitives")]
 impl Future {
     /// What `event_loop.create_future()` returns. For a loop whose `create_future` is asyncio's, or
     /// ours, the future is made directly.
