@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
 from typing import Any
 
 from bench.loops import loop_factory
@@ -19,7 +18,6 @@ GATHERED = 100
 BULK = 1000
 
 # What a program on the measured loop would use; `main` chooses.
-PRIMITIVES = ("Queue", "gather", "sleep", "timeout", "wait_for")
 aio: Any = asyncio
 
 # How many operations a measure does; the rate counts these.
@@ -188,8 +186,7 @@ def primitives_of(loop: str) -> Any:
         return asyncio
     from pelton import aio as ours
 
-    names = {name: getattr(ours, name, getattr(asyncio, name)) for name in PRIMITIVES}
-    return SimpleNamespace(**names)
+    return ours
 
 
 def main() -> None:
