@@ -45,6 +45,8 @@ struct PythonProtocols {
     factory: Py<PyAny>,
     /// It is told of each connection.
     server: Py<PyAny>,
+    /// The listening socket, for reports.
+    socket: Py<PyAny>,
     /// Where serving began. Each connection gets a copy, which its protocol lives in.
     context: Py<PyAny>,
 }
@@ -91,8 +93,9 @@ impl ListenerHandle {
         // SAFETY: makes a new context object, or fails.
         let context =
             unsafe { Bound::from_owned_ptr_or_err(event_loop.py(), ffi::PyContext_CopyCurrent())? };
-        let protocols =
-            Protocols::Python(PythonProtocols { factory, server, context: context.unbind() });
+        let socket = socket.clone().unbind();
+        let context = context.unbind();
+        let protocols = Protocols::Python(PythonProtocols { factory, server, socket, context });
         let listener = Listener::open(core, fd, None, protocols)?;
         Ok(Self(GilBound::new(listener)))
     }
@@ -160,11 +163,10 @@ impl Listener {
                 // The client left before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    let details = PyDict::new(py);
                     self.core.remove_source(self.fd, key);
                     self.key.set(None);
                     let message = "Fatal accept error on listening socket";
-                    return self.core.report(py, os_error(&error), message, Some(&details));
+                    return self.report(py, &error, message);
                 }
             }
         }
@@ -217,8 +219,17 @@ impl Listener {
                 _ => Ok(()),
             }
         });
-        let message = "socket.accept() out of system resource";
-        self.core.report(py, os_error(error), message, None)
+        self.report(py, error, "socket.accept() out of system resource")
+    }
+
+    /// Reports an error of the listening socket, with asyncio's keys.
+    fn report(&self, py: Python<'_>, error: &io::Error, message: &str) -> PyResult<()> {
+        let details = PyDict::new(py);
+        if let Protocols::Python(protocols) = &self.protocols {
+            let class = py.import("asyncio.trsock")?.getattr("TransportSocket")?;
+            details.set_item("socket", class.call1((&protocols.socket,))?)?;
+        }
+        self.core.report(py, os_error(error), message, Some(&details))
     }
 }
 
