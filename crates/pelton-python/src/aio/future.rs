@@ -30,6 +30,8 @@ struct Asyncio {
     /// `("loop",)`: the names of a call's keyword arguments.
     loop_keyword: Py<PyTuple>,
     layout: Option<Layout>,
+    /// `asyncio.Task`, if its instances begin as futures do.
+    task: Option<Py<PyAny>>,
 }
 
 fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
@@ -38,8 +40,12 @@ fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
         let events = py.import("asyncio.events")?;
         let future = py.import("asyncio.futures")?.getattr("Future")?;
         let stock = py.import("asyncio.base_events")?.getattr("BaseEventLoop")?;
+        let task = py.import("asyncio.tasks")?.getattr("Task")?;
+        let layout = Layout::find(&future)?;
+        let fits = layout.as_ref().map(|layout| layout.fits_tasks(&task)).transpose()?;
         Ok(Asyncio {
-            layout: Layout::find(&future)?,
+            layout,
+            task: (fits == Some(true)).then(|| task.unbind()),
             future: future.unbind(),
             running: events.getattr("_get_running_loop")?.unbind(),
             create_future: stock.getattr("create_future")?.unbind(),
@@ -257,7 +263,20 @@ impl Future {
         })
     }
 
-    /// Whether it is an `asyncio.Future`, and of no class derived from it.
+    /// The result, if there is one and it can be had without a call; None says nothing.
+    pub(super) fn plain_result(&self, py: Python<'_>) -> PyResult<Option<Owned>> {
+        let asyncio = asyncio(py)?;
+        let Some(layout) = asyncio.layout.as_ref().filter(|_| self.has_class_of(asyncio)) else {
+            return Ok(None);
+        };
+        // SAFETY: a live future of a class whose layout was found; a new reference, or null.
+        unsafe {
+            let result = layout.plain_result(self.as_ptr());
+            Ok((!result.is_null()).then(|| Owned::steal(result)))
+        }
+    }
+
+    /// Whether it is an `asyncio.Future` or an `asyncio.Task`, and of no class derived from these.
     pub(super) fn is_stock(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.has_class_of(asyncio(py)?))
     }
@@ -290,7 +309,9 @@ impl Future {
 
     fn has_class_of(&self, asyncio: &Asyncio) -> bool {
         // SAFETY: a live object.
-        unsafe { ffi::Py_TYPE(self.as_ptr()).cast() == asyncio.future.as_ptr() }
+        let kind = unsafe { ffi::Py_TYPE(self.as_ptr()).cast::<PyObject>() };
+        kind == asyncio.future.as_ptr()
+            || asyncio.task.as_ref().is_some_and(|task| kind == task.as_ptr())
     }
 
     fn stock_state(&self, py: Python<'_>) -> PyResult<Option<State>> {

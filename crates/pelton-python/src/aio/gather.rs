@@ -214,6 +214,9 @@ impl Callback for Gather {
             return Ok(());
         };
         self.left.set(self.left.get().saturating_sub(1));
+        if self.left.get() > 0 && child.plain_result(py)?.is_some() {
+            return Ok(()); // nothing to say before the last
+        }
         let over = match self.outer.share().map(Future::from_object) {
             Some(outer) => is_done(py, &outer)?,
             None => true,

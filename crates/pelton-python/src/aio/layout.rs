@@ -7,6 +7,7 @@
 use pyo3::ffi::PyObject;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 /// What a future's state can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,9 @@ pub(super) struct Layout {
     state: usize,
     blocking: usize,
     blocking_bit: u8,
+    /// Pointers to objects, or null.
     result: usize,
+    exception: usize,
 }
 
 /// A loop as far as a new future asks.
@@ -34,6 +37,9 @@ impl Nowhere {
     fn get_debug(&self) -> bool {
         false
     }
+
+    #[pyo3(signature = (*_args, **_keywords))]
+    fn call_soon(&self, _args: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) {}
 }
 
 impl Layout {
@@ -47,13 +53,17 @@ impl Layout {
         let size: usize = class.getattr("__basicsize__")?.extract()?;
         let nowhere = Py::new(py, Nowhere)?;
         let future = || {
-            let keywords = pyo3::types::PyDict::new(py);
+            let keywords = PyDict::new(py);
             keywords.set_item("loop", &nowhere)?;
             class.call((), Some(&keywords))
         };
-        let (pending, cancelled, finished) = (future()?, future()?, future()?);
+        let (pending, cancelled, finished, failed) = (future()?, future()?, future()?, future()?);
         cancelled.call_method0("cancel")?;
-        finished.call_method1("set_result", (&nowhere,))?;
+        let value = PyList::empty(py);
+        finished.call_method1("set_result", (&value,))?;
+        let error = py.get_type::<pyo3::exceptions::PyException>().call0()?;
+        failed.call_method1("set_exception", (&error,))?;
+        failed.call_method0("exception")?; // it counts as retrieved then
         // SAFETY: three live objects of a class with instances of this size.
         let (a, b, c) =
             unsafe { (bytes(&pending, size), bytes(&cancelled, size), bytes(&finished, size)) };
@@ -65,14 +75,10 @@ impl Layout {
         let (Some(state), None) = (places.next(), places.next()) else {
             return Ok(None);
         };
-        // The loop is the same object, but lies there before, too.
-        let mut places =
-            (head..=size.saturating_sub(size_of::<usize>())).step_by(8).filter(|&at| {
-                let word =
-                    |bytes: &[u8]| usize::from_ne_bytes(std::array::from_fn(|n| bytes[at + n]));
-                (word(&a), word(&b), word(&c)) == (0, 0, nowhere.as_ptr() as usize)
-            });
-        let (Some(result), None) = (places.next(), places.next()) else {
+        // SAFETY: as above.
+        let (result, exception) =
+            unsafe { (place_of(&finished, size, value.as_any()), place_of(&failed, size, &error)) };
+        let (Some(result), Some(exception)) = (result, exception) else {
             return Ok(None);
         };
         let name = intern!(py, "_asyncio_future_blocking");
@@ -85,8 +91,32 @@ impl Layout {
         };
         let blocking_bit = awaited[blocking] ^ a[blocking];
         pending.setattr(name, false)?;
-        let layout = Self { state, blocking, blocking_bit, result };
+        let layout = Self { state, blocking, blocking_bit, result, exception };
         Ok(layout.holds(&pending, &cancelled, &finished)?.then_some(layout))
+    }
+
+    /// Whether tasks, of `class`, begin as futures do.
+    pub(super) fn fits_tasks(&self, class: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = class.py();
+        if class.getattr("__module__")?.extract::<&str>()? != "_asyncio" {
+            return Ok(false);
+        }
+        let coroutine = py.import("asyncio.tasks")?.call_method1("sleep", (0,))?;
+        let keywords = PyDict::new(py);
+        keywords.set_item("loop", Py::new(py, Nowhere)?)?;
+        keywords.set_item("name", "layout")?; // takes no number from the count of tasks
+        let task = class.call((&coroutine,), Some(&keywords))?;
+        task.setattr("_log_destroy_pending", false)?;
+        coroutine.call_method0("close")?;
+        let size: usize = class.getattr("__basicsize__")?.extract()?;
+        // SAFETY: a live object of a class with instances of this size.
+        let before = unsafe { bytes(&task, size) };
+        task.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
+        // SAFETY: as above.
+        let after = unsafe { bytes(&task, size) };
+        let changed: Vec<usize> = (0..size).filter(|&at| before[at] != after[at]).collect();
+        Ok(changed == [self.blocking]
+            && before[self.blocking] ^ after[self.blocking] == self.blocking_bit)
     }
 
     /// The other way round: what is written here is what Python reads.
@@ -156,6 +186,22 @@ impl Layout {
         }
     }
 
+    /// The result of a future that has one: a new reference, or null.
+    ///
+    /// # Safety
+    /// As for `state`.
+    pub(super) unsafe fn plain_result(&self, future: *mut PyObject) -> *mut PyObject {
+        // SAFETY: the caller's; `find` saw that pointers to objects lie at these places.
+        unsafe {
+            let exception = future.byte_add(self.exception).cast::<*mut PyObject>().read();
+            if self.state(future) != State::Finished || !exception.is_null() {
+                return std::ptr::null_mut();
+            }
+            let result = future.byte_add(self.result).cast::<*mut PyObject>().read();
+            pyo3::ffi::Py_XNewRef(result)
+        }
+    }
+
     /// `_asyncio_future_blocking = True`.
     ///
     /// # Safety
@@ -173,4 +219,23 @@ impl Layout {
 unsafe fn bytes(object: &Bound<'_, PyAny>, size: usize) -> Vec<u8> {
     // SAFETY: the caller's; the bytes are copied while the GIL is held.
     unsafe { std::slice::from_raw_parts(object.as_ptr().cast::<u8>(), size).to_vec() }
+}
+
+/// Where in `object`, and where alone, the address of `value` lies.
+///
+/// # Safety
+/// The object is at least `size` bytes large.
+unsafe fn place_of(
+    object: &Bound<'_, PyAny>,
+    size: usize,
+    value: &Bound<'_, PyAny>,
+) -> Option<usize> {
+    // SAFETY: the caller's.
+    let bytes = unsafe { bytes(object, size) };
+    let address = (value.as_ptr() as usize).to_ne_bytes();
+    let mut places = (size_of::<PyObject>()..=size.saturating_sub(address.len()))
+        .step_by(address.len())
+        .filter(|&at| bytes[at..at + address.len()] == address);
+    let place = places.next();
+    place.filter(|_| places.next().is_none())
 }

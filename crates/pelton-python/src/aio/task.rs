@@ -157,6 +157,9 @@ pub(super) enum Outcome {
 
 /// How `future`, which is done, ended. Its exception counts as retrieved then.
 pub(super) fn outcome(py: Python<'_>, future: &Future) -> PyResult<Outcome> {
+    if let Some(result) = future.plain_result(py)? {
+        return Ok(Outcome::Result(result));
+    }
     if future.cancelled(py)? {
         return Ok(Outcome::Cancelled);
     }
@@ -170,6 +173,9 @@ pub(super) fn outcome(py: Python<'_>, future: &Future) -> PyResult<Outcome> {
 
 /// The exception of `future`, which is done and was not cancelled. It counts as retrieved then.
 pub(super) fn exception(py: Python<'_>, future: &Future) -> PyResult<Option<Owned>> {
+    if future.plain_result(py)?.is_some() {
+        return Ok(None);
+    }
     let exception = call_method(intern!(py, "exception"), future.as_ptr(), &[])?;
     Ok((!is_none(&exception)).then_some(exception))
 }
