@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import types
 from collections import deque
 from collections.abc import (
@@ -207,6 +208,50 @@ class DatagramTransport(asyncio.DatagramTransport):
         """The protocol pauses writing above `high` queued bytes, and resumes at `low` or fewer."""
 
 @final
+class TlsOptions:
+    """How to do TLS on a connection, or on all those of a server.
+
+    Timeouts are in seconds. `short` false keeps records on the methods of `ssl.SSLObject`; so does
+    an OpenSSL that cannot be reached from here.
+    """
+
+    def __new__(
+        cls,
+        context: ssl.SSLContext,
+        server_side: bool,
+        server_hostname: str | None,
+        handshake_timeout: float,
+        shutdown_timeout: float,
+        short: bool,
+    ) -> TlsOptions: ...
+
+@final
+class TlsTransport(asyncio.Transport):
+    """A TLS connection's transport. (`isinstance` holds; it does not really inherit.)"""
+
+    @staticmethod
+    def connect(
+        event_loop: BaseLoop,
+        socket: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        options: TlsOptions,
+        waiter: asyncio.Future[None] | None,
+        extra: dict[str, Any] | None,
+        server: Any,
+    ) -> TlsTransport:
+        """TLS on a connected, non-blocking socket, which the transport owns.
+
+        `waiter` gets None after the handshake, or its exception."""
+    @staticmethod
+    def upgrade(
+        raw: StreamTransport,
+        protocol: asyncio.BaseProtocol,
+        options: TlsOptions,
+        waiter: asyncio.Future[None],
+    ) -> TlsTransport:
+        """TLS from now on over an open transport, whose protocol was told of its connection."""
+
+@final
 class ListenerHandle:
     """Accepts connections on a listening socket, which stays its owner's to close."""
 
@@ -216,6 +261,7 @@ class ListenerHandle:
         socket: socket.socket,
         factory: Callable[[], asyncio.BaseProtocol],
         server: Any,
+        tls: TlsOptions | None = None,
     ) -> ListenerHandle: ...
     def stop(self) -> None:
         """Accept no more."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.base_events
+import asyncio.constants
 import asyncio.format_helpers
 import asyncio.sslproto
+import os
 import selectors
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +26,7 @@ from pelton._loop.signals import SignalsMixin
 
 # asyncio's own parts that no stub knows.
 _base_events: Any = asyncio.base_events
+_constants: Any = asyncio.constants
 _format_helpers: Any = asyncio.format_helpers
 _sslproto: Any = asyncio.sslproto
 
@@ -59,6 +63,9 @@ class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.Sele
     It is used as any asyncio loop is: by `pelton.run`, `asyncio.Runner(loop_factory=pelton.Loop)`
     or `pelton.install()`. Tasks and futures are asyncio's own.
     """
+
+    # False keeps TLS off the direct calls of OpenSSL (see docs/design/tls.md).
+    _tls_short_way = os.environ.get("PELTON_TLS") != "ssl"
 
     def __init__(self) -> None:
         self._listeners: dict[int, _core.ListenerHandle] = {}
@@ -157,11 +164,72 @@ class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.Sele
         server: Any = None,
         **timeouts: Any,
     ) -> Any:
-        tls = _sslproto.SSLProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        options = self._tls_options(sslcontext, server_side, server_hostname, **timeouts)
+        return _core.TlsTransport.connect(self, rawsock, protocol, options, waiter, extra, server)
+
+    def _tls_options(
+        self,
+        sslcontext: Any,
+        server_side: bool,
+        server_hostname: str | None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> _core.TlsOptions:
+        if not sslcontext:  # a client's `ssl=True`
+            sslcontext = _sslproto._create_transport_context(server_side, server_hostname)
+        if ssl_handshake_timeout is None:
+            ssl_handshake_timeout = _constants.SSL_HANDSHAKE_TIMEOUT
+        if ssl_shutdown_timeout is None:
+            ssl_shutdown_timeout = _constants.SSL_SHUTDOWN_TIMEOUT
+        name = server_hostname if server_hostname and not server_side else None
+        return _core.TlsOptions(
+            sslcontext,
+            server_side,
+            name,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+            self._tls_short_way,
         )
-        _core.StreamTransport(self, rawsock, tls, None, extra, server)
-        return tls._app_transport
+
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: Any,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> asyncio.Transport | None:
+        """Upgrade an open connection to TLS: the new transport, after the handshake.
+
+        Over a transport that is not a plain connection of this loop (TLS in TLS, someone else's)
+        it is asyncio's own. When it fails or is cancelled, the connection is closed.
+        """
+        if type(transport) is not _core.StreamTransport or not isinstance(
+            sslcontext, ssl.SSLContext
+        ):
+            return await super().start_tls(
+                transport,
+                protocol,
+                sslcontext,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
+        options = self._tls_options(
+            sslcontext, server_side, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout
+        )
+        waiter = self.create_future()
+        upgraded = _core.TlsTransport.upgrade(transport, protocol, options, waiter)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        return upgraded
 
     def _start_serving(
         self,
@@ -173,21 +241,13 @@ class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.Sele
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> None:
-        factory: Callable[[], Any] = protocol_factory
+        options = None
         if sslcontext:
-
-            def factory() -> Any:
-                return _sslproto.SSLProtocol(
-                    self,
-                    protocol_factory(),
-                    sslcontext,
-                    None,
-                    True,
-                    ssl_handshake_timeout=ssl_handshake_timeout,
-                    ssl_shutdown_timeout=ssl_shutdown_timeout,
-                )
-
-        self._listeners[sock.fileno()] = _core.ListenerHandle(self, sock, factory, server)
+            options = self._tls_options(
+                sslcontext, True, None, ssl_handshake_timeout, ssl_shutdown_timeout
+            )
+        listener = _core.ListenerHandle(self, sock, protocol_factory, server, options)
+        self._listeners[sock.fileno()] = listener
 
     def _stop_serving(self, sock: socket.socket) -> None:
         listener = self._listeners.pop(sock.fileno(), None)

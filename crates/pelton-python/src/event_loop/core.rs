@@ -40,15 +40,18 @@ pub(crate) enum Ready {
 /// Something to run later.
 pub(super) enum Timer {
     Handle(HandleRef),
-    Native(Work),
+    Native(Rc<Deferred>),
     Alarm(Alarm),
 }
+
+/// Work for later; none is left once it ran or was cancelled.
+pub(super) type Deferred = RefCell<Option<Work>>;
 
 impl Timer {
     pub(super) fn is_cancelled(&self) -> bool {
         match self {
             Self::Handle(handle) => handle.is_cancelled(),
-            Self::Native(_) => false,
+            Self::Native(work) => work.borrow().is_none(),
             Self::Alarm(alarm) => !alarm.is_set(),
         }
     }

@@ -38,7 +38,7 @@ pub(crate) use base::BaseLoop;
 pub(crate) use calls::add as add_method;
 pub(crate) use gil::{GilBound, Owned, entry};
 pub(crate) use mailbox::Mailbox;
-pub(crate) use native::LoopRef;
+pub(crate) use native::{LoopRef, NativeTimer};
 pub(crate) use sources::Source;
 pub(crate) use watch::{Side, Watch};
 

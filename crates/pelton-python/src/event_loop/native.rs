@@ -4,8 +4,9 @@
 //! order with what Python gives to `call_soon` and `call_later`, and with no Python context
 //! entered. `spawn_inline` starts a task whose first step has run when it returns.
 
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use pelton_reactor::monotonic_ns;
@@ -13,13 +14,32 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use super::base::BaseLoop;
-use super::core::{LoopCore, Ready, Timer};
+use super::core::{Deferred, LoopCore, Ready, Timer};
 use super::mailbox::Mailbox;
 use crate::transport::listener::Listener;
 use crate::transport::native::{NativeFactory, NativeListener};
 
 /// Something to run once in the loop's thread. An error goes to the loop's exception handler.
 pub(crate) type Work = Box<dyn FnOnce(Python<'_>) -> PyResult<()>>;
+
+/// A timer made by `call_later_native`.
+pub(crate) struct NativeTimer {
+    core: Weak<LoopCore>,
+    deferred: Rc<Deferred>,
+}
+
+impl NativeTimer {
+    /// Drops the work, if it has not run.
+    pub(crate) fn cancel(self) {
+        // A `let` of its own: the borrow ends before the work is dropped.
+        let work = self.deferred.borrow_mut().take();
+        if work.is_some()
+            && let Some(core) = self.core.upgrade()
+        {
+            core.timer_cancelled();
+        }
+    }
+}
 
 /// The loop, for Rust: cheap to clone, and bound to the loop's thread. A Python class holds it as
 /// `GilBound<LoopRef>`.
@@ -67,15 +87,18 @@ impl LoopRef {
         self.0.push_ready(Ready::Native(Box::new(work)));
     }
 
-    /// Runs `work` once `delay` is over.
+    /// Runs `work` once `delay` is over, unless the timer is cancelled; dropping it cancels nothing.
     pub(crate) fn call_later_native(
         &self,
         delay: Duration,
         work: impl FnOnce(Python<'_>) -> PyResult<()> + 'static,
-    ) {
+    ) -> NativeTimer {
         let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         let deadline_ns = monotonic_ns().saturating_add(delay_ns);
-        self.0.push_timer(deadline_ns, Timer::Native(Box::new(work)));
+        let work: Work = Box::new(work);
+        let deferred = Rc::new(RefCell::new(Some(work)));
+        self.0.push_timer(deadline_ns, Timer::Native(deferred.clone()));
+        NativeTimer { core: Rc::downgrade(&self.0), deferred }
     }
 
     /// Accepts connections on `socket`, which is bound and listens; each gets the protocol that

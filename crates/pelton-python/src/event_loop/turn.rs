@@ -234,8 +234,9 @@ impl LoopCore {
                         self.ready.borrow_mut().push_back(Ready::Handle(handle));
                     }
                 }
-                Some((_, Timer::Native(work))) => {
-                    self.ready.borrow_mut().push_back(Ready::Native(work));
+                Some((_, Timer::Native(deferred))) => {
+                    let work = deferred.borrow_mut().take();
+                    self.ready.borrow_mut().extend(work.map(Ready::Native));
                 }
                 Some((_, Timer::Alarm(alarm))) => {
                     if alarm.is_set() {

@@ -15,6 +15,7 @@ use socket2::SockAddr;
 use super::native::{NativeFactory, NativeListener};
 use super::stream::{Owner, Stream};
 use super::tcp::StreamTransport;
+use super::tls::{TlsOptions, TlsTransport};
 use crate::event_loop::core::LoopCore;
 use crate::event_loop::{GilBound, LoopRef, Source, os_error};
 
@@ -47,6 +48,7 @@ struct PythonProtocols {
     server: Py<PyAny>,
     /// The listening socket, for reports.
     socket: Py<PyAny>,
+    tls: Option<Py<TlsOptions>>,
     /// Where serving began. Each connection gets a copy, which its protocol lives in.
     context: Py<PyAny>,
 }
@@ -63,8 +65,11 @@ impl PythonProtocols {
             copy
         };
         let started = self.factory.call0(py).and_then(|protocol| {
-            let server = Some(self.server.bind(py));
-            StreamTransport::start(py, make(), protocol.bind(py), None, server).map(drop)
+            let (protocol, server) = (protocol.bind(py), Some(self.server.bind(py)));
+            match &self.tls {
+                Some(tls) => TlsTransport::accept(py, make, protocol, tls.bind(py), server),
+                None => StreamTransport::start(py, make(), protocol, None, server).map(drop),
+            }
         });
         // SAFETY: it was entered above, and what ran in between left as it entered.
         if unsafe { ffi::PyContext_Exit(context.as_ptr()) } < 0 && started.is_ok() {
@@ -82,11 +87,13 @@ pub(crate) struct ListenerHandle(GilBound<Rc<Listener>>);
 impl ListenerHandle {
     /// Accepts on the listening `socket`, which stays the descriptor's owner.
     #[new]
+    #[pyo3(signature = (event_loop, socket, factory, server, tls=None))]
     fn new(
         event_loop: &Bound<'_, PyAny>,
         socket: &Bound<'_, PyAny>,
         factory: Py<PyAny>,
         server: Py<PyAny>,
+        tls: Option<Py<TlsOptions>>,
     ) -> PyResult<Self> {
         let core = LoopRef::from_object(event_loop)?.into_core();
         let fd: RawFd = socket.call_method0("fileno")?.extract()?;
@@ -95,7 +102,8 @@ impl ListenerHandle {
             unsafe { Bound::from_owned_ptr_or_err(event_loop.py(), ffi::PyContext_CopyCurrent())? };
         let socket = socket.clone().unbind();
         let context = context.unbind();
-        let protocols = Protocols::Python(PythonProtocols { factory, server, socket, context });
+        let protocols =
+            Protocols::Python(PythonProtocols { factory, server, socket, tls, context });
         let listener = Listener::open(core, fd, None, protocols)?;
         Ok(Self(GilBound::new(listener)))
     }

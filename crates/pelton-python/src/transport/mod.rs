@@ -1,8 +1,9 @@
 //! Transports over the loop's sockets.
 //!
 //! `stream` is a connection, whoever its protocol is: `tcp` is its face for Python protocols,
-//! `native` the seam to protocols in Rust. `listener` accepts connections for both. `datagrams` is a
-//! datagram socket, `datagram_transport` its face.
+//! `native` the seam to protocols in Rust. `listener` accepts connections for both. `tls` is such a
+//! protocol in Rust, and the transport of a Python one. `datagrams` is a datagram socket,
+//! `datagram_transport` its face.
 
 pub(crate) mod address;
 mod datagram_transport;
@@ -17,6 +18,7 @@ mod stream_feed;
 mod stream_sendfile;
 mod stream_write;
 mod tcp;
+mod tls;
 
 use pyo3::prelude::*;
 
@@ -28,5 +30,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tcp::StreamTransport>()?;
     tcp::register(module.py())?;
     module.add_class::<datagram_transport::DatagramTransport>()?;
+    module.add_class::<tls::TlsOptions>()?;
+    module.add_class::<tls::TlsTransport>()?;
     module.add_class::<listener::ListenerHandle>()
 }

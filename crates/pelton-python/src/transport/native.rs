@@ -53,6 +53,8 @@ pub(crate) trait NativeProtocol {
     fn resume_writing(&self, py: Python<'_>);
     /// The last call, once and never from within another call: `error` is `None` after an orderly close.
     fn connection_lost(&self, py: Python<'_>, error: Option<io::Error>);
+    /// The loop was closed under the open connection; no call follows.
+    fn abandoned(&self, _py: Python<'_>) {}
 }
 
 /// Makes the protocol of a connection just accepted.

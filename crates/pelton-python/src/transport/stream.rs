@@ -173,7 +173,11 @@ impl Stream {
                 let category = py.get_type::<PyResourceWarning>();
                 CString::new(text).map_or(Ok(()), |text| PyErr::warn(py, &category, &text, 1))
             }
-            _ => Ok(()),
+            Sink::Native(protocol) => {
+                protocol.abandoned(py);
+                Ok(())
+            }
+            Sink::Gone => Ok(()),
         };
         for result in [warned, self.close_socket(py)] {
             if let Err(error) = result {

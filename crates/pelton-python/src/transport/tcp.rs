@@ -46,21 +46,46 @@ impl StreamTransport {
         waiter: Option<Py<PyAny>>,
         server: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
+        let transport = Self::face(py, stream, server)?;
+        transport.get().serve(&transport, protocol, waiter)?;
+        Ok(transport)
+    }
+
+    /// Gives the stream to a Python protocol, as `start` says.
+    fn serve(
+        &self,
+        slf: &Bound<'_, Self>,
+        protocol: &Bound<'_, PyAny>,
+        waiter: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let stream = Rc::clone(self.stream());
+        // SAFETY: makes a new context object, or fails.
+        let context =
+            unsafe { Bound::from_owned_ptr_or_err(slf.py(), ffi::PyContext_CopyCurrent())? };
+        *stream.sink.borrow_mut() = Sink::Python(PythonSink {
+            protocol: protocol.clone().unbind(),
+            buffered: is_buffered(protocol)?,
+            transport: slf.clone().unbind(),
+            context: context.unbind(),
+        });
+        let core = stream.core.clone();
+        core.push_ready(Ready::Native(Box::new(move |py| begin(py, &stream, waiter))));
+        Ok(())
+    }
+
+    /// Makes the transport of `stream`, and tells the server that there is one.
+    pub(super) fn face<'py>(
+        py: Python<'py>,
+        stream: Rc<Stream>,
+        server: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Self>> {
         let inner = Inner {
-            stream: stream.clone(),
+            stream,
             extra: RefCell::new(None),
             server: RefCell::new(None),
             warned: Cell::new(false),
         };
         let transport = Bound::new(py, Self { inner: GilBound::new(inner) })?;
-        // SAFETY: makes a new context object, or fails.
-        let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
-        *stream.sink.borrow_mut() = Sink::Python(PythonSink {
-            protocol: protocol.clone().unbind(),
-            buffered: is_buffered(protocol)?,
-            transport: transport.clone().unbind(),
-            context: context.unbind(),
-        });
         if let Some(server) = server.filter(|server| !server.is_none()) {
             if server.py().version_info() >= (3, 13) {
                 server.call_method1("_attach", (&transport,))?;
@@ -69,8 +94,25 @@ impl StreamTransport {
             }
             *transport.get().inner.server.borrow_mut() = Some(server.clone().unbind());
         }
-        let core = stream.core.clone();
-        core.push_ready(Ready::Native(Box::new(move |py| begin(py, &stream, waiter))));
+        Ok(transport)
+    }
+
+    /// Makes the transport of a connected, non-blocking socket, whose owner it becomes.
+    pub(super) fn face_of_socket<'py>(
+        event_loop: &Bound<'py, PyAny>,
+        socket: &Bound<'py, PyAny>,
+        extra: Option<Py<PyDict>>,
+        server: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let core = LoopRef::from_object(event_loop)?.into_core();
+        let fd = socket.call_method0("fileno")?.extract()?;
+        // Only TCP has the option.
+        let _ = pelton_reactor::socket::set_nodelay(fd);
+        let peer = pelton_reactor::socket::peer_addr(fd);
+        let owner = Owner::Socket(socket.clone().unbind());
+        let stream = Stream::new(core, fd, owner, peer);
+        let transport = Self::face(event_loop.py(), stream, server)?;
+        *transport.get().inner.extra.borrow_mut() = extra;
         Ok(transport)
     }
 
@@ -129,7 +171,7 @@ impl StreamTransport {
         self.stream().closing.get()
     }
 
-    fn stream(&self) -> &Rc<Stream> {
+    pub(super) fn stream(&self) -> &Rc<Stream> {
         &self.inner.stream
     }
 
@@ -193,16 +235,8 @@ impl StreamTransport {
         extra: Option<Py<PyDict>>,
         server: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
-        let py = event_loop.py();
-        let core = LoopRef::from_object(event_loop)?.into_core();
-        let fd = socket.call_method0("fileno")?.extract()?;
-        // Only TCP has the option.
-        let _ = pelton_reactor::socket::set_nodelay(fd);
-        let peer = pelton_reactor::socket::peer_addr(fd);
-        let owner = Owner::Socket(socket.clone().unbind());
-        let stream = Stream::new(core, fd, owner, peer);
-        let transport = Self::start(py, stream, protocol, waiter, server)?;
-        *transport.get().inner.extra.borrow_mut() = extra;
+        let transport = Self::face_of_socket(event_loop, socket, extra, server)?;
+        transport.get().serve(&transport, protocol, waiter)?;
         Ok(transport)
     }
 
@@ -291,18 +325,9 @@ impl StreamTransport {
         high: Option<i64>,
         low: Option<i64>,
     ) -> PyResult<()> {
-        let (high, low) = match (high, low) {
-            (None, None) => (64 * 1024, 16 * 1024),
-            (None, Some(low)) => (4 * low, low),
-            (Some(high), low) => (high, low.unwrap_or(high / 4)),
-        };
-        if !(high >= low && low >= 0) {
-            return Err(PyValueError::new_err(format!(
-                "high ({high}) must be >= low ({low}) must be >= 0"
-            )));
-        }
-        self.stream().high.set(high as usize);
-        self.stream().low.set(low as usize);
+        let (high, low) = limits(high, low, 64 * 1024)?;
+        self.stream().high.set(high);
+        self.stream().low.set(low);
         self.stream().pause_if_full(py)
     }
 
@@ -475,7 +500,26 @@ unsafe extern "C" fn is_closing(object: *mut PyObject, _unused: *mut PyObject) -
     })
 }
 
-fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// asyncio's rules for `set_write_buffer_limits`: `(high, low)`.
+pub(super) fn limits(
+    high: Option<i64>,
+    low: Option<i64>,
+    default: i64,
+) -> PyResult<(usize, usize)> {
+    let (high, low) = match (high, low) {
+        (None, None) => (default, default / 4),
+        (None, Some(low)) => (low.saturating_mul(4), low),
+        (Some(high), low) => (high, low.unwrap_or(high / 4)),
+    };
+    match (usize::try_from(high), usize::try_from(low)) {
+        (Ok(high), Ok(low)) if high >= low => Ok((high, low)),
+        _ => Err(PyValueError::new_err(format!(
+            "high ({high}) must be >= low ({low}) must be >= 0"
+        ))),
+    }
+}
+
+pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     static BUFFERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = protocol.py();
     let class = BUFFERED.get_or_try_init(py, || {

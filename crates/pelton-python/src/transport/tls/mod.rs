@@ -1,0 +1,18 @@
+//! TLS over the loop's connections: no thread, and no Python call for a record.
+//!
+//! `TlsTransport` (`transport`) is what a Python protocol gets. `connection` is the protocol of the
+//! socket's connection underneath: handshake, shutdown and errors; `reading` and `writing` are the
+//! ways of the data. `engine` encrypts and decrypts, on an `ssl.SSLObject`; `openssl` and `wire` are
+//! its short way past Python. See `docs/design/tls.md`.
+
+mod connection;
+mod engine;
+mod openssl;
+mod options;
+mod reading;
+mod transport;
+mod wire;
+mod writing;
+
+pub(crate) use options::TlsOptions;
+pub(crate) use transport::TlsTransport;
