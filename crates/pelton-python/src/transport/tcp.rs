@@ -513,9 +513,9 @@ pub(super) fn limits(
     };
     match (usize::try_from(high), usize::try_from(low)) {
         (Ok(high), Ok(low)) if high >= low => Ok((high, low)),
-        _ => Err(PyValueError::new_err(format!(
-            "high ({high}) must be >= low ({low}) must be >= 0"
-        ))),
+        _ => {
+            Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")))
+        }
     }
 }
 
@@ -525,7 +525,10 @@ pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     let class = BUFFERED.get_or_try_init(py, || {
         Ok::<_, PyErr>(py.import("asyncio")?.getattr("BufferedProtocol")?.unbind())
     })?;
-    protocol.is_instance(class.bind(py))
+    // Also one that has the methods and not the name.
+    Ok(protocol.is_instance(class.bind(py))?
+        || (!protocol.hasattr(intern!(py, "data_received"))?
+            && protocol.hasattr(intern!(py, "get_buffer"))?))
 }
 
 /// The bytes of a bytes-like object, as a copy: it may change once `write` has returned.

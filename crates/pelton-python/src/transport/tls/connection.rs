@@ -217,8 +217,16 @@ impl Connection {
                 return Ok(()); // `connection_lost` tells who waits
             }
         }
+        if self.waiter.borrow().is_none() {
+            return self.do_read(py);
+        }
+        // Who waits gets the transport before the protocol gets data.
         self.wake_waiter(py, None)?;
-        self.do_read(py)
+        let me = self.me.clone();
+        self.stream.core.push_ready(Ready::Native(Box::new(move |py| {
+            me.upgrade().map_or(Ok(()), |connection| connection.go_on(py))
+        })));
+        self.send_output(py)
     }
 
     fn fail_handshake(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
@@ -319,20 +327,19 @@ impl Connection {
     }
 
     fn do_shutdown(&self, py: Python<'_>) -> PyResult<()> {
-        let step = self.discard(py).and_then(|()| self.engine.shutdown(py));
-        self.send_output(py)?;
-        match step {
-            Ok(Step::Wants) if !self.read_eof.get() => Ok(()),
-            // After the peer's end nothing more will come, whatever OpenSSL still wants.
-            Err(error) if !self.read_eof.get() => {
-                self.fatal_error(py, error, "Fatal error on transport")
-            }
-            _ => {
-                self.call_eof_received(py)?;
-                self.stream.close();
-                Ok(())
+        // After the end of the TCP stream nobody answers: as asyncio, we close without a goodbye.
+        if !self.read_eof.get() {
+            let step = self.discard(py).and_then(|()| self.engine.shutdown(py));
+            self.send_output(py)?;
+            match step {
+                Ok(Step::Wants) => return Ok(()),
+                Ok(_) => {}
+                Err(error) => return self.fatal_error(py, error, "Fatal error on transport"),
             }
         }
+        self.call_eof_received(py)?;
+        self.stream.close();
+        Ok(())
     }
 
     /// Tells the protocol that the peer will send no more.
@@ -456,6 +463,10 @@ impl Connection {
 }
 
 impl NativeProtocol for Connection {
+    fn name(&self) -> &'static str {
+        "TLS connection"
+    }
+
     fn connection_made(&self, _py: Python<'_>, _transport: Rc<dyn NativeTransport>) {}
 
     fn data_received(&self, py: Python<'_>, data: &[u8]) {

@@ -274,9 +274,8 @@ fn step_of(py: Python<'_>, error: PyErr) -> PyResult<Step> {
 
 fn memory_bio(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static MEMORY_BIO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let class = MEMORY_BIO.get_or_try_init(py, || {
-        Ok::<_, PyErr>(py.import("ssl")?.getattr("MemoryBIO")?.unbind())
-    })?;
+    let class = MEMORY_BIO
+        .get_or_try_init(py, || Ok::<_, PyErr>(py.import("ssl")?.getattr("MemoryBIO")?.unbind()))?;
     Ok(class.bind(py))
 }
 

@@ -92,9 +92,8 @@ impl Connection {
     fn decrypt_small<'py>(&self, py: Python<'py>) -> PyResult<(Option<Bound<'py, PyAny>>, End)> {
         let mut memory = [MaybeUninit::<u8>::uninit(); RECORD_MAX];
         // SAFETY: `decrypt` only writes to it, and says how much it wrote.
-        let memory = unsafe {
-            std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast::<u8>(), RECORD_MAX)
-        };
+        let memory =
+            unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast::<u8>(), RECORD_MAX) };
         let (count, end) = self.decrypt(py, memory)?;
         let data = (count > 0).then(|| PyBytes::new(py, &memory[..count]).into_any());
         Ok((data, end))

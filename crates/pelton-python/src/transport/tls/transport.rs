@@ -138,8 +138,9 @@ impl TlsTransport {
     fn class<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let class = CLASS.get_or_try_init(py, || {
-            let module = py.import("asyncio.transports")?;
-            Ok::<_, PyErr>(module.getattr("_FlowControlMixin")?.unbind())
+            // Programs tell a TLS connection by this name.
+            let module = py.import("asyncio.sslproto")?;
+            Ok::<_, PyErr>(module.getattr("_SSLProtocolTransport")?.unbind())
         })?;
         Ok(class.bind(py).clone())
     }
@@ -308,6 +309,13 @@ impl TlsTransport {
 
     fn get_protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.connection.app.borrow().as_ref().map(|app| app.protocol.bind(py).clone())
+    }
+
+    /// Queues data and does not send it: the suites of asyncio and uvloop ask transports for this.
+    #[pyo3(name = "_test__append_write_backlog")]
+    fn append_to_backlog(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.connection.backlog.borrow_mut().push(Chunk::Copied(bytes_of(data)?), 0);
+        Ok(())
     }
 
     #[getter]

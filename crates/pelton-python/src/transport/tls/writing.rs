@@ -36,7 +36,7 @@ impl Backlog {
     }
 
     /// Adds a chunk, of which `skip` bytes are done.
-    fn push(&mut self, chunk: Chunk, skip: usize) {
+    pub(super) fn push(&mut self, chunk: Chunk, skip: usize) {
         let data = &chunk.as_ref()[skip..];
         if data.is_empty() {
             return;
@@ -49,7 +49,8 @@ impl Backlog {
             last.extend_from_slice(data);
             return;
         }
-        let chunk = if data.len() < JOIN_MAX { (Chunk::Copied(data.to_vec()), 0) } else { (chunk, skip) };
+        let chunk =
+            if data.len() < JOIN_MAX { (Chunk::Copied(data.to_vec()), 0) } else { (chunk, skip) };
         self.chunks.push_back(chunk);
     }
 
