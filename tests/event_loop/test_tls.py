@@ -136,9 +136,7 @@ def test_bytes_arrive_whole(
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_what_the_transport_tells(
-    loop: asyncio.AbstractEventLoop, version: ssl.TLSVersion
-) -> None:
+def test_what_the_transport_tells(loop: asyncio.AbstractEventLoop, version: ssl.TLSVersion) -> None:
     async def main() -> None:
         context = server_context(version)
         context.verify_mode = ssl.CERT_REQUIRED
@@ -286,9 +284,7 @@ def test_garbage_ends_the_connection_with_openssls_error(
 
 def test_a_handshake_that_fails_says_why(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
-        server = await loop.create_server(
-            asyncio.Protocol, "127.0.0.1", 0, ssl=server_context()
-        )
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=server_context())
         async with server:
             address = server.sockets[0].getsockname()
             with pytest.raises(ssl.SSLCertVerificationError) as caught:
@@ -319,7 +315,7 @@ def test_timeouts_are_checked(loop: asyncio.AbstractEventLoop) -> None:
                         ssl_handshake_timeout=0,
                     )
             with pytest.raises(
-                ConnectionAbortedError, match="SSL handshake is taking longer than 0.01 seconds"
+                ConnectionAbortedError, match=r"SSL handshake is taking longer than 0\.01 seconds"
             ):
                 await loop.create_connection(
                     asyncio.Protocol,
@@ -395,9 +391,7 @@ def test_tls_in_tls(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_until_complete(main())
 
 
-def test_unix_sockets_and_accepted_sockets(
-    loop: asyncio.AbstractEventLoop, tmp_path: Path
-) -> None:
+def test_unix_sockets_and_accepted_sockets(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readline())
         writer.close()
@@ -432,9 +426,7 @@ def test_unix_sockets_and_accepted_sockets(
 def test_connections_that_ended_leave_nothing(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> list[weakref.ref[Any]]:
         left: list[weakref.ref[Any]] = []
-        server = await loop.create_server(
-            asyncio.Protocol, "127.0.0.1", 0, ssl=server_context()
-        )
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=server_context())
         async with server:
             for _ in range(5):
                 context = client_context()

@@ -374,7 +374,7 @@ fn find_ssl(
 ) -> Option<NonNull<Ssl>> {
     let py = object.py();
     let version = py.version_info();
-    if version < (3, 11) || version >= (3, 14) {
+    if !((3, 11)..(3, 14)).contains(&(version.major, version.minor)) {
         return None; // not looked at
     }
     let inner = object.getattr(intern!(py, "_sslobj")).ok()?;
