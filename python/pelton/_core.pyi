@@ -250,6 +250,12 @@ class TlsTransport(asyncio.Transport):
         waiter: asyncio.Future[None],
     ) -> TlsTransport:
         """TLS from now on over an open transport, whose protocol was told of its connection."""
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Kept for programs written for asyncio's transport; reading stops at `pause_reading`."""
+    def get_read_buffer_limits(self) -> tuple[int, int]:
+        """`(low, high)`, in bytes."""
+    def get_read_buffer_size(self) -> int:
+        """Bytes that came and were not decrypted yet."""
 
 @final
 class ListenerHandle:
