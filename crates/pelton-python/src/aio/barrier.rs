@@ -23,6 +23,9 @@ use crate::event_loop::{GilBound, Owned};
 pub(super) struct Barrier(GilBound<State>);
 
 struct State {
+    /// False while the object is only memory: up to 3.12 the interpreter makes its `__dict__` before
+    /// the contents are written, and that may start a collection, which visits zeroes.
+    made: bool,
     parties: Cell<i64>,
     phase: Cell<Phase>,
     /// Tasks between their arrival and their departure.
@@ -67,6 +70,7 @@ impl Barrier {
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         Ok(Self(GilBound::new(State {
+            made: true,
             parties: Cell::new(1),
             phase: Cell::new(Phase::Filling),
             count: Cell::new(0),
@@ -157,6 +161,9 @@ impl Barrier {
 
     // The condition cannot be cleared: an object that is still reached must be able to answer.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if !self.0.made {
+            return Ok(());
+        }
         visit.call(self.0.condition.as_owned().as_py())
     }
 }

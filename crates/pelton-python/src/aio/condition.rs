@@ -29,11 +29,24 @@ use crate::event_loop::{GilBound, Owned, entry};
 #[pyclass(subclass, frozen, dict, weakref, module = "pelton.aio")]
 pub(super) struct Condition(GilBound<State>);
 
-#[derive(Default)]
 struct State {
+    /// False while the object is only memory: up to 3.12 the interpreter makes its `__dict__` before
+    /// the contents are written, and that may start a collection, which visits zeroes.
+    made: bool,
     lock: RefCell<Option<AnyLock>>,
     waiters: Waiters,
     bound: LoopBound,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            made: true,
+            lock: RefCell::default(),
+            waiters: Waiters::default(),
+            bound: LoopBound::default(),
+        }
+    }
 }
 
 /// The lock of a condition.
@@ -90,7 +103,7 @@ impl AnyLock {
 impl Condition {
     /// A condition with a lock of its own.
     pub(super) fn new_object(py: Python<'_>) -> PyResult<Held<Self>> {
-        let condition = Py::new(py, Self(GilBound::new(State::default())))?;
+        let condition = Py::new(py, Self(GilBound::new(State::new())))?;
         *condition.get().0.lock.borrow_mut() = Some(AnyLock::Ours(Lock::new_object(py)?));
         // SAFETY: a new object of the class.
         Ok(unsafe { Held::share(condition.as_ptr()) })
@@ -128,7 +141,7 @@ impl Condition {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "(lock=None)")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self(GilBound::new(State::default()))
+        Self(GilBound::new(State::new()))
     }
 
     #[pyo3(signature = (lock=None))]
@@ -186,6 +199,9 @@ impl Condition {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if !self.0.made {
+            return Ok(());
+        }
         if let Ok(Some(lock)) = self.0.lock.try_borrow().as_deref() {
             visit.call(lock.as_owned().as_py())?;
         }

@@ -27,6 +27,9 @@ use crate::event_loop::{GilBound, Owned};
 pub(super) struct Queue(GilBound<State>);
 
 pub(super) struct State {
+    /// False while the object is only memory: up to 3.12 the interpreter makes its `__dict__` before
+    /// the contents are written, and that may start a collection, which visits zeroes.
+    made: bool,
     order: Order,
     /// A subclass has its own say in what is called within: everything goes by method calls.
     custom: bool,
@@ -58,6 +61,7 @@ impl Queue {
         let items = Items::default();
         items.start(class.py(), order);
         Ok(Self(GilBound::new(State {
+            made: true,
             order,
             custom,
             items,
@@ -415,6 +419,9 @@ impl Queue {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if !self.0.made {
+            return Ok(());
+        }
         self.0.items.traverse(&visit)?;
         self.0.getters.traverse(&visit)?;
         self.0.putters.traverse(&visit)?;
