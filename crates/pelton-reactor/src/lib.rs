@@ -1,9 +1,12 @@
 //! Readiness, timers, wakeups, sockets and write queues: the only engine crate that makes I/O calls.
 //!
 //! Nothing here knows Python. `poll` says which descriptors are ready, `timer` which deadlines have
-//! passed, `socket` moves bytes, `write_queue` keeps those the kernel did not take yet.
+//! passed, `inbox` what other threads left and `doorbell` that they did, `socket` moves bytes,
+//! `write_queue` keeps those the kernel did not take yet.
 
 mod clock;
+mod doorbell;
+mod inbox;
 mod poll;
 mod process;
 pub mod socket;
@@ -11,6 +14,8 @@ mod timer;
 mod write_queue;
 
 pub use clock::monotonic_ns;
+pub use doorbell::Doorbell;
+pub use inbox::Inbox;
 pub use poll::{Interest, Poller, Readiness, Registry, Waker};
 pub use process::Process;
 pub use timer::TimerHeap;

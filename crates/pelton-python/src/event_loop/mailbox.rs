@@ -1,9 +1,8 @@
 //! Work for a loop from threads that do not hold the GIL.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use pelton_reactor::Waker;
+use pelton_reactor::{Doorbell, Inbox, Waker};
 use pyo3::prelude::*;
 
 /// Something to run once in the loop's thread. It may be dropped instead, in any thread, when the
@@ -11,68 +10,52 @@ use pyo3::prelude::*;
 pub(crate) type Letter = Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send>;
 
 /// A loop's letter box: cheap to clone, usable from any thread, and after the loop's end.
+///
+/// Letters are bounded by those who post: each has a limit of its own for what it has under way.
 #[derive(Clone)]
 pub(crate) struct Mailbox(Arc<Inner>);
 
 struct Inner {
-    slot: Mutex<Slot>,
-    /// Whether there are letters: what the loop looks at every turn.
-    full: AtomicBool,
+    inbox: Inbox<Letter>,
     waker: Waker,
-}
-
-#[derive(Default)]
-struct Slot {
-    /// Bounded by those who post: each has a limit of its own for what it has under way.
-    letters: Vec<Letter>,
-    closed: bool,
 }
 
 impl Mailbox {
     pub(super) fn new(waker: Waker) -> Self {
-        let slot = Mutex::default();
-        Self(Arc::new(Inner { slot, full: AtomicBool::new(false), waker }))
+        Self(Arc::new(Inner { inbox: Inbox::new(), waker }))
     }
 
     /// Has `letter` run in the loop's next turn. Where the loop is closed, it is dropped.
     pub(crate) fn post(&self, letter: Letter) {
-        let first = {
-            let mut slot = self.lock();
-            if slot.closed {
-                drop(slot);
-                drop(letter);
-                return;
-            }
-            slot.letters.push(letter);
-            self.0.full.store(true, Ordering::Release);
-            slot.letters.len() == 1
-        };
-        if first {
-            // A full eventfd is the only failure, and then the wait ends anyway.
-            let _ = self.0.waker.wake();
+        if let Ok(true) = self.0.inbox.put(letter) {
+            self.wake();
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        !self.0.full.load(Ordering::Acquire)
+    /// Ends the loop's wait: something was left where it looks.
+    pub(super) fn ring(&self) {
+        if self.bell().ring() {
+            self.wake();
+        }
+    }
+
+    /// What ends the loop's wait.
+    pub(super) fn bell(&self) -> &Doorbell {
+        self.0.inbox.bell()
     }
 
     /// All letters, in the order they came.
     pub(super) fn take(&self) -> Vec<Letter> {
-        let mut slot = self.lock();
-        self.0.full.store(false, Ordering::Relaxed);
-        std::mem::take(&mut slot.letters)
+        self.0.inbox.take()
     }
 
     /// Refuses letters from now on, and gives those that nobody will read.
     pub(super) fn close(&self) -> Vec<Letter> {
-        let mut slot = self.lock();
-        slot.closed = true;
-        std::mem::take(&mut slot.letters)
+        self.0.inbox.close()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slot> {
-        // Nothing that runs under this lock leaves the slot half changed.
-        self.0.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wake(&self) {
+        // A full eventfd is the only failure, and then the wait ends anyway.
+        let _ = self.0.waker.wake();
     }
 }
