@@ -73,6 +73,12 @@ class BaseLoop:
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call `callback(*args)` once `time()` reaches `when`."""
+    def run_in_executor(
+        self, executor: Any, func: Callable[..., _T], *args: Any
+    ) -> asyncio.Future[_T]:
+        """The future of `func(*args)`, called in a thread of `executor` (None: the default one,
+        which is native unless one was set). Cancelling it before it began prevents the call.
+        RuntimeError after `shutdown_default_executor`."""
     def create_future(self) -> asyncio.Future[Any]:
         """A new `asyncio.Future` of this loop."""
     def time(self) -> float:
@@ -118,6 +124,8 @@ class BaseLoop:
     def _close_core(self) -> None: ...
     def _set_core_debug(self, enabled: bool) -> None: ...
     def _set_core_task_factory(self, given: bool) -> None: ...
+    def _set_core_clock(self, replaced: bool) -> None: ...
+    def _set_core_executor(self, pool: ThreadPool | None) -> None: ...
     def _stats(self) -> dict[str, Any]: ...
     def _callback_times(self) -> list[dict[str, Any]]: ...
     def _add_reader(
@@ -149,6 +157,30 @@ class TimerHandle(asyncio.TimerHandle):
     def __le__(self, other: asyncio.TimerHandle, /) -> bool: ...
     def __gt__(self, other: asyncio.TimerHandle, /) -> bool: ...
     def __ge__(self, other: asyncio.TimerHandle, /) -> bool: ...
+
+@final
+class ThreadPool:
+    """A queue of calls, and threads that are started as they are needed, `threads_max` at most."""
+
+    def __new__(cls, threads_max: int, start: Callable[[PoolThread], object]) -> Self: ...
+    def submit(self, function: Callable[..., object], *args: Any) -> None:
+        """Have a thread call `function(*args)`, and drop what it returns. RuntimeError after
+        `shut_down`."""
+    def shut_down(self) -> None:
+        """Let the threads end once the queue is empty; take no more calls."""
+    def cancel_waiting(self) -> list[Any]:
+        """Take out the calls that no thread has begun, and cancel their futures. Returns the
+        functions of those that `submit` put in."""
+    def forget_threads(self) -> None:
+        """After a fork: begin anew, as the threads are the parent's."""
+
+@final
+class PoolThread:
+    """What a thread of a pool runs, by calling it."""
+
+    def __call__(self) -> None: ...
+    def shut_down(self) -> None:
+        """Let the whole pool's threads end."""
 
 # --- transports ---------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pelton import _core
+from pelton._loop.executor import DefaultExecutor
 from pelton._loop.pipes import PipesMixin
 from pelton._loop.sendfile import SendfileMixin
 from pelton._loop.signals import SignalsMixin
@@ -66,17 +67,36 @@ class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.Sele
 
     # False keeps TLS off the direct calls of OpenSSL (see docs/design/tls.md).
     _tls_short_way = os.environ.get("PELTON_TLS") != "ssl"
+    _default_executor: Any
+
 
     def __init__(self) -> None:
         self._listeners: dict[int, _core.ListenerHandle] = {}
         self._bind()
+        self._look_at_clock()
         selector: Any = _CoreSelector(self)
         super().__init__(selector)
 
     # --- running ---------------------------------------------------------------------------------
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Programs that control time replace `time` in the loop, or the loop's class.
+        super().__setattr__(name, value)
+        if name in {"time", "__class__"}:
+            self._look_at_clock()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        if name == "time":
+            self._look_at_clock()
+
+    def _look_at_clock(self) -> None:
+        replaced = "time" in vars(self) or type(self).time is not _core.BaseLoop.time
+        self._set_core_clock(replaced)
+
     def run_forever(self) -> None:
         """Run until `stop` is called."""
+        self._look_at_clock()  # the class may have been changed as well
         checks: Any = self
         checks._check_closed()
         checks._check_running()  # before anything is set up: 3.13.0 tears it down otherwise
@@ -120,6 +140,32 @@ class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.Sele
         """Queue a handle that asyncio's own code made (those of signals)."""
         if not handle._cancelled:
             self.call_soon(_run_unless_cancelled, handle)
+
+    # --- executors -------------------------------------------------------------------------------
+
+    def _run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """What the core leaves to asyncio: other executors, debug mode, and errors."""
+        asyncio_loop: Any = asyncio.SelectorEventLoop
+        checks: Any = self
+        if executor is None and self._default_executor is None:
+            checks._check_closed()
+            checks._check_default_executor()
+            self._default_executor = DefaultExecutor()
+            self._set_core_executor(self._default_executor.pool)
+            if not self.get_debug():
+                return self.run_in_executor(None, func, *args)
+        return asyncio_loop.run_in_executor(self, executor, func, *args)
+
+    def set_default_executor(self, executor: Any) -> None:
+        """Have `run_in_executor(None, ...)` use this `ThreadPoolExecutor`."""
+        super().set_default_executor(executor)
+        ours = isinstance(executor, DefaultExecutor)
+        self._set_core_executor(executor.pool if ours else None)
+
+    def shutdown_default_executor(self, *args: Any, **kwargs: Any) -> Any:
+        """Wait until the default executor's threads have ended; it takes no more calls."""
+        self._set_core_executor(None)
+        return super().shutdown_default_executor(*args, **kwargs)
 
     # --- connections -----------------------------------------------------------------------------
 

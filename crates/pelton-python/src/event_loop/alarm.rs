@@ -81,7 +81,8 @@ impl LoopRef {
             }
             let base = Borrowed::from_ptr(py, event_loop).cast_unchecked::<BaseLoop>();
             let core = base.get().core();
-            Ok((!core.is_closed() && !core.is_debug()).then_some(Self(core)))
+            let plain = !core.is_closed() && !core.is_debug() && !core.own_clock.get();
+            Ok(plain.then_some(Self(core)))
         }
     }
 

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::core::{LoopCore, Ready, Timer};
+use super::executor::ThreadPool;
 use super::gil::GilBound;
 use super::handle::HandleRef;
 use super::os_error;
@@ -80,6 +81,17 @@ impl BaseLoop {
 
     fn _set_core_task_factory(&self, given: bool) {
         self.core.task_factory.set(given);
+    }
+
+    /// Whether `time` is replaced, so that timers must ask it.
+    fn _set_core_clock(&self, replaced: bool) {
+        self.core.own_clock.set(replaced);
+    }
+
+    /// The pool that serves `run_in_executor(None, ...)`; None where that is another executor's.
+    fn _set_core_executor(&self, pool: Option<Py<ThreadPool>>) {
+        let before = self.core.executor.replace(pool);
+        drop(before); // after the borrow: it may end the pool
     }
 
     /// The loop's counters; see `pelton.observe.loop_stats`.

@@ -13,18 +13,20 @@ use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::base::BaseLoop;
 use super::core::{LoopCore, Ready, Timer};
+use super::executor;
 use super::gil::entry;
 use super::handle::HandleRef;
 
 /// Adds the methods to `BaseLoop`.
 pub(super) fn register(py: Python<'_>) -> PyResult<()> {
     let kind = py.get_type::<BaseLoop>();
-    let fast: [(&'static CStr, ffi::PyCFunctionFastWithKeywords, &'static CStr); 6] = [
+    let fast: [(&'static CStr, ffi::PyCFunctionFastWithKeywords, &'static CStr); 7] = [
         (c"call_soon", call_soon, c"Call callback(*args) in the next turn of the loop."),
         (c"call_soon_threadsafe", call_soon_threadsafe, c"call_soon, from any thread."),
         (c"call_later", call_later, c"Call callback(*args) once delay seconds are over."),
         (c"call_at", call_at, c"Call callback(*args) once the loop's time is when."),
         (c"create_task", create_task, c"A new asyncio.Task of this loop that runs a coroutine."),
+        (c"run_in_executor", run_in_executor, c"A future of func(*args), called in a thread."),
         (c"create_future", create_future, c"A new asyncio.Future of this loop."),
     ];
     for (name, function, doc) in fast {
@@ -211,6 +213,9 @@ unsafe fn schedule(
             handle.track();
         }
         core.push_ready(Ready::Handle(handle.share()));
+        if any_thread {
+            core.give_way(py);
+        }
         Ok(handle.into_ptr())
     }
 }
@@ -261,7 +266,11 @@ unsafe fn schedule_at(
             return Err(PyErr::fetch(py));
         }
         if relative {
-            when += seconds(monotonic_ns());
+            when += if core.own_clock.get() {
+                replaced_time(py, event_loop)?
+            } else {
+                seconds(monotonic_ns())
+            };
         }
         if core.is_debug() {
             debug_checks(py, event_loop, call.args[1], name, false)?;
@@ -279,6 +288,46 @@ unsafe fn schedule_at(
         core.push_timer((when * 1e9) as u64, Timer::Handle(handle.share()));
         Ok(handle.into_ptr())
     }
+}
+
+/// The native pool takes what is for the default executor; the rest is asyncio's.
+unsafe extern "C" fn run_in_executor(
+    event_loop: *mut PyObject,
+    args: *const *mut PyObject,
+    count: Py_ssize_t,
+    names: *mut PyObject,
+) -> *mut PyObject {
+    entry(null_mut(), |py| {
+        // SAFETY: what the interpreter passes: `count` values and one more per name.
+        unsafe {
+            let core = BaseLoop::core_of(event_loop);
+            let named = if names.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(names) };
+            if named == 0 && count >= 2 && *args == ffi::Py_None() && !core.is_debug() {
+                let pool = core.executor.borrow().as_ref().map(|pool| pool.clone_ref(py));
+                if let Some(pool) = pool {
+                    let call = &*slice_from_raw_parts(args.add(1), count as usize - 1);
+                    return executor::run(py, &pool, event_loop, call);
+                }
+            }
+            let mut all = vec![event_loop];
+            if count + named > 0 {
+                all.extend_from_slice(&*slice_from_raw_parts(args, (count + named) as usize));
+            }
+            let result = ffi::PyObject_VectorcallMethod(
+                intern!(py, "_run_in_executor").as_ptr(),
+                all.as_ptr(),
+                1 + count as usize,
+                names,
+            );
+            if result.is_null() { Err(PyErr::fetch(py)) } else { Ok(result) }
+        }
+    })
+}
+
+#[cold]
+fn replaced_time(py: Python<'_>, event_loop: *mut PyObject) -> PyResult<f64> {
+    // SAFETY: `self` of the call under way.
+    unsafe { Bound::from_borrowed_ptr(py, event_loop) }.call_method0("time")?.extract()
 }
 
 unsafe extern "C" fn create_future(

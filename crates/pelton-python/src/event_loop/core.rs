@@ -7,14 +7,14 @@ use std::os::fd::RawFd;
 use std::ptr::null_mut;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use pelton_reactor::{
-    Interest, Poller, Process, Readiness, Registry, TimerHeap, Waker, monotonic_ns,
-};
-use pyo3::ffi::PyObject;
+use pelton_reactor::{Interest, Poller, Process, Readiness, Registry, TimerHeap, monotonic_ns};
+use pyo3::ffi::{PyObject, PyThreadState};
 use pyo3::prelude::*;
 
 use super::alarm::Alarm;
+use super::executor::ThreadPool;
 use super::handle::HandleRef;
 use super::mailbox::Mailbox;
 use super::native::Work;
@@ -26,6 +26,11 @@ use crate::transport::stream::Stream;
 
 /// Bytes that one read takes at most, in the buffer all connections of a loop share.
 pub(crate) const READ_MAX: usize = 256 * 1024;
+
+/// Callbacks in the ready queue from which on other threads that add to it are slowed down.
+const AHEAD_MAX: usize = 8192;
+/// How long such a thread leaves the GIL to the loop, at least.
+const SENDER_PAUSE: Duration = Duration::from_micros(50);
 
 /// Something to run in the next turn.
 pub(crate) enum Ready {
@@ -80,14 +85,21 @@ pub(crate) struct LoopCore {
     pub(crate) registry: Registry,
     /// The process that may use all this.
     pub(super) process: Process,
-    waker: Waker,
     /// What threads without the GIL send.
     pub(super) mailbox: Mailbox,
     /// The loop's thread waits (or is about to) with the GIL released.
     pub(super) parked: Cell<bool>,
     woken: Cell<bool>,
+    /// `time` is not the one of `BaseLoop`.
+    pub(super) own_clock: Cell<bool>,
+    /// Calls that the default executor has not answered.
+    pub(super) calls_under_way: Cell<usize>,
+    /// The default executor, if it is the native one.
+    pub(super) executor: RefCell<Option<Py<ThreadPool>>>,
     pub(super) stopping: Cell<bool>,
     pub(super) running: Cell<bool>,
+    /// The thread that runs the loop, or ran it last.
+    pub(super) thread: Cell<*mut PyThreadState>,
     pub(super) closed: Cell<bool>,
     pub(super) debug: Cell<bool>,
     /// A task factory is set.
@@ -112,7 +124,7 @@ impl LoopCore {
     pub(super) fn new() -> io::Result<Self> {
         let poller = Poller::new()?;
         let (registry, waker) = (poller.registry()?, poller.waker()?);
-        let mailbox = Mailbox::new(waker.clone());
+        let mailbox = Mailbox::new(waker);
         let now = monotonic_ns();
         Ok(Self {
             ready: RefCell::default(),
@@ -127,12 +139,15 @@ impl LoopCore {
             poller: RefCell::new(poller),
             registry,
             process: Process::current(),
-            waker,
             mailbox,
             parked: Cell::new(false),
             woken: Cell::new(false),
+            own_clock: Cell::new(false),
+            calls_under_way: Cell::new(0),
+            executor: RefCell::new(None),
             stopping: Cell::new(false),
             running: Cell::new(false),
+            thread: Cell::new(null_mut()),
             closed: Cell::new(false),
             debug: Cell::new(false),
             task_factory: Cell::new(false),
@@ -195,13 +210,32 @@ impl LoopCore {
         Ok(())
     }
 
+    /// A thread that has run far ahead of the loop lets it have the GIL for a moment. Otherwise it
+    /// would keep the GIL longer than the loop needs for what is queued, each turn would take
+    /// longer than the one before, and timers and sockets would wait behind it all.
+    #[inline]
+    pub(super) fn give_way(&self, py: Python<'_>) {
+        if self.ready.borrow().len() > AHEAD_MAX {
+            self.pause_sender(py);
+        }
+    }
+
+    #[cold]
+    fn pause_sender(&self, py: Python<'_>) {
+        // SAFETY: the GIL is held; the pointer is only compared.
+        let thread = unsafe { pyo3::ffi::PyThreadState_Get() };
+        if self.running.get() && thread != self.thread.get() {
+            // However long the loop may be busy: the sender is slowed down, and never stopped.
+            py.detach(|| std::thread::sleep(SENDER_PAUSE));
+        }
+    }
+
     /// Ends the wait that the loop's thread is in, if it is in one. Whoever calls this holds the
     /// GIL and has put something where the loop looks before it waits: with the GIL as the lock,
     /// no wakeup can be lost, and a turn gets one at most.
     pub(super) fn wake_if_parked(&self) {
         if self.parked.get() && !self.woken.replace(true) {
-            // A full eventfd is the only failure, and then the wait ends anyway.
-            let _ = self.waker.wake();
+            self.mailbox.ring();
         }
     }
 
@@ -284,6 +318,7 @@ impl LoopCore {
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
         let unread = std::mem::take(&mut *self.unread.borrow_mut());
         let letters = self.mailbox.close();
+        let executor = self.executor.take();
         let sources = std::mem::take(&mut *self.sources.borrow_mut());
         self.events.borrow_mut().clear();
         for fd in sources.descriptors() {
@@ -302,6 +337,6 @@ impl LoopCore {
             }
         }
         // All borrows are over: what these drops call may come back here.
-        drop((ready, timers, watches, rearm, dirty, unread, letters, sources));
+        drop((ready, timers, watches, rearm, dirty, unread, letters, executor, sources));
     }
 }

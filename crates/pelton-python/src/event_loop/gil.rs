@@ -24,6 +24,11 @@ impl<T> GilBound<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self(value)
     }
+
+    /// The value itself, for who holds the GIL.
+    pub(crate) fn into_inner(self) -> T {
+        self.0
+    }
 }
 
 impl<T> Deref for GilBound<T> {

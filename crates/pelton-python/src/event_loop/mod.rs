@@ -4,10 +4,12 @@
 //! callback or per packet is Rust, what runs per connection or per loop is asyncio's Python.
 //!
 //! - `base`: the Python class; `calls`: its hottest methods, as C entry points
-//! - `core`: the state; `turn`: one turn of the loop; `watch`: `add_reader` and `add_writer`;
-//!   `socket_calls`: who waits for a watched descriptor by `sock_*`
+//! - `core`: the state; `turn` and `wait`: one turn of the loop
+//! - `watch`: `add_reader` and `add_writer`; `socket_calls`: who waits for a watched descriptor by
+//!   `sock_*`
 //! - `handle`: callbacks with their arguments inline; `context`: what their context is until they run
 //! - `alarm`: deadlines of Rust objects, without a handle
+//! - `executor`: the default executor's threads; `patience`: what they and the loop do before sleep
 //! - `native`: the interface for the other areas of this crate (`LoopRef`); `inline`: tasks whose
 //!   first step runs at once
 //!
@@ -18,17 +20,20 @@ mod base;
 pub(crate) mod calls;
 mod context;
 pub(crate) mod core;
+mod executor;
 mod gil;
 mod handle;
 mod handle_type;
 mod inline;
 mod mailbox;
 mod native;
+mod patience;
 pub(crate) mod rawtype;
 mod socket_calls;
 mod sources;
 mod stats;
 mod turn;
+mod wait;
 mod watch;
 
 use pyo3::prelude::*;
@@ -47,6 +52,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     context::prepare(module.py())?;
     handle::register(module)?;
     module.add_class::<base::BaseLoop>()?;
+    executor::register(module)?;
     calls::register(module.py())
 }
 

@@ -94,7 +94,11 @@ impl LoopRef {
         work: impl FnOnce(Python<'_>) -> PyResult<()> + 'static,
     ) -> NativeTimer {
         let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
-        let deadline_ns = monotonic_ns().saturating_add(delay_ns);
+        // SAFETY: loop state is reached with the GIL held.
+        let py = unsafe { Python::assume_attached() };
+        let now = monotonic_ns();
+        // A replaced clock that fails does so in the loop's next turn as well, and is reported there.
+        let deadline_ns = self.0.timer_clock(py, now).unwrap_or(now).saturating_add(delay_ns);
         let work: Work = Box::new(work);
         let deferred = Rc::new(RefCell::new(Some(work)));
         self.0.push_timer(deadline_ns, Timer::Native(deferred.clone()));

@@ -1,7 +1,4 @@
-//! One turn of the loop: wait, dispatch events, run due timers and the ready queue, flush.
-
-use std::io;
-use std::time::Duration;
+//! One turn of the loop: wait (`wait`), dispatch events, run due timers and the ready queue, flush.
 
 use pelton_reactor::{Readiness, monotonic_ns};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
@@ -14,10 +11,6 @@ use super::sources::Source;
 use super::stats::count;
 use crate::observe::watchdog;
 
-/// While callbacks are ready, the kernel is asked for events at least this often.
-const POLL_EVERY_NS: u64 = 50_000;
-/// A wait with no timer in sight ends after this long, for the clock's sake.
-const WAIT_MAX_NS: u64 = 24 * 3600 * 1_000_000_000;
 /// A deadline this close counts as reached: the resolution of `loop.time()` as a float.
 const CLOCK_RESOLUTION_NS: u64 = 1;
 
@@ -30,6 +23,8 @@ impl LoopCore {
         if self.running.replace(true) {
             return Err(PyRuntimeError::new_err("This event loop is already running"));
         }
+        // SAFETY: the GIL is held.
+        self.thread.set(unsafe { pyo3::ffi::PyThreadState_Get() });
         let started = monotonic_ns();
         self.turn_ns.set(started);
         *self.stats.started_ns.borrow_mut() = Some(started);
@@ -74,96 +69,11 @@ impl LoopCore {
         self.wait(py)?;
         self.collect_mail();
         self.dispatch(py)?;
-        self.queue_due_timers();
+        self.queue_due_timers(py)?;
         let ready = self.run_ready(py);
         // Also after an error: what was written before it must leave.
         self.flush_dirty(py)?;
         ready
-    }
-
-    /// Asks the kernel for events: not at all while there is enough to do, without waiting while
-    /// there is something, and else with the GIL released until the next timer.
-    fn wait(&self, py: Python<'_>) -> PyResult<()> {
-        // Also in the midst of running: a callback may have forked.
-        self.process.check().map_err(|error| super::os_error(&error))?;
-        let before = self.turn_ns.get();
-        let now = monotonic_ns();
-        self.turn_ns.set(now);
-        self.stats.turn(now.saturating_sub(before));
-        let busy = !self.ready.borrow().is_empty()
-            || !self.unread.borrow().is_empty()
-            || !self.dirty.borrow().is_empty()
-            || !self.events.borrow().is_empty()
-            || self.stopping.get();
-        let timeout_ns = if busy { 0 } else { self.until_next_timer(now) };
-        if timeout_ns == 0 {
-            if now.saturating_sub(self.polled_ns.get()) < POLL_EVERY_NS && busy {
-                return Ok(());
-            }
-            self.polled_ns.set(now);
-            return self.poll(py, Some(Duration::ZERO));
-        }
-        self.parked.set(true);
-        self.pulse.rest();
-        let result = self.poll(py, Some(Duration::from_nanos(timeout_ns)));
-        self.unparked();
-        self.begin_step();
-        self.pulse.resume();
-        let after = monotonic_ns();
-        self.turn_ns.set(after);
-        self.polled_ns.set(after);
-        count(&self.stats.parked_ns, after - now);
-        result
-    }
-
-    /// Letters become ready work. One that comes later ends the next wait at once.
-    fn collect_mail(&self) {
-        if !self.mailbox.is_empty() {
-            let letters = self.mailbox.take();
-            self.ready.borrow_mut().extend(letters.into_iter().map(|letter| Ready::Native(letter)));
-        }
-    }
-
-    /// Zero if one is due; `WAIT_MAX_NS` if there is none.
-    fn until_next_timer(&self, now: u64) -> u64 {
-        loop {
-            let mut timers = self.timers.borrow_mut();
-            let Some((deadline, timer)) = timers.peek() else {
-                return WAIT_MAX_NS;
-            };
-            if !timer.is_cancelled() {
-                return deadline.saturating_sub(now).min(WAIT_MAX_NS);
-            }
-            timers.forget_cancelled();
-            let cancelled = timers.pop();
-            drop(timers);
-            if let Some((_, Timer::Handle(handle))) = &cancelled {
-                handle.set_scheduled(false);
-            }
-        }
-    }
-
-    fn poll(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<()> {
-        count(&self.stats.polls, 1);
-        let mut poller = self.poller.borrow_mut();
-        let mut events = std::mem::take(&mut *self.events.borrow_mut());
-        let before = events.len();
-        let result = if timeout == Some(Duration::ZERO) {
-            poller.wait(timeout, &mut events)
-        } else {
-            let poller = &mut *poller;
-            let events = &mut events;
-            py.detach(move || poller.wait(timeout, events))
-        };
-        drop(poller);
-        count(&self.stats.events, (events.len() - before) as u64);
-        *self.events.borrow_mut() = events;
-        match result {
-            Ok(()) => Ok(()),
-            // A signal: its Python handler runs now, and may raise.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => py.check_signals(),
-            Err(error) => Err(super::os_error(&error)),
-        }
     }
 
     fn dispatch(&self, py: Python<'_>) -> PyResult<()> {
@@ -207,21 +117,21 @@ impl LoopCore {
         }
     }
 
-    fn queue_due_timers(&self) {
+    fn queue_due_timers(&self, py: Python<'_>) -> PyResult<()> {
         if self.timers.borrow().is_empty() {
-            return;
+            return Ok(());
         }
-        let now = self.turn_ns.get();
+        let now = self.timer_clock(py, self.turn_ns.get())?;
         let end = now.saturating_add(CLOCK_RESOLUTION_NS);
         loop {
             let mut timers = self.timers.borrow_mut();
             let Some((deadline, timer)) = timers.peek() else {
-                return;
+                return Ok(());
             };
             if timer.is_cancelled() {
                 timers.forget_cancelled();
             } else if deadline > end {
-                return;
+                return Ok(());
             } else {
                 self.stats.lag(now.saturating_sub(deadline));
             }
@@ -243,7 +153,7 @@ impl LoopCore {
                         self.ready.borrow_mut().push_back(Ready::Alarm(alarm));
                     }
                 }
-                None => return,
+                None => return Ok(()),
             }
         }
     }
@@ -290,7 +200,7 @@ impl LoopCore {
 
     /// Shows the watchdog that something new begins. True: it is to be timed.
     #[inline]
-    fn begin_step(&self) -> bool {
+    pub(super) fn begin_step(&self) -> bool {
         let step = self.step.get() + 1;
         self.step.set(step);
         self.pulse.begin(step);
