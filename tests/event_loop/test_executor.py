@@ -238,7 +238,7 @@ def test_debug_mode_names_the_callback(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         assert await loop.run_in_executor(None, int) == 0
         with pytest.raises(TypeError, match="run_in_executor"):
-            await loop.run_in_executor(None, coroutine)
+            _ = await loop.run_in_executor(None, coroutine)
 
     loop.run_until_complete(main())
 

@@ -72,13 +72,13 @@ impl Default for Doorbell {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
-    use super::Doorbell;
-
+    // Models of it are in `inbox`.
+    #[cfg(not(loom))]
     #[test]
     fn one_wakeup_for_one_wait() {
-        let bell = Doorbell::new();
+        let bell = super::Doorbell::new();
         assert!(!bell.ring(), "the owner is awake");
         assert!(!bell.listen(), "it was rung since");
         assert!(bell.answer());
