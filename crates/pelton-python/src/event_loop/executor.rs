@@ -150,7 +150,9 @@ impl ThreadPool {
         args: &Bound<'_, pyo3::types::PyTuple>,
     ) -> PyResult<()> {
         let mut parts = vec![function.as_ptr()];
-        parts.extend(args.iter_borrowed().map(|argument| argument.as_ptr()));
+        for argument in args.iter_borrowed() {
+            parts.push(argument.as_ptr());
+        }
         self.put(py, &parts, None)
     }
 
