@@ -69,7 +69,6 @@ class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.Sele
     _tls_short_way = os.environ.get("PELTON_TLS") != "ssl"
     _default_executor: Any
 
-
     def __init__(self) -> None:
         self._listeners: dict[int, _core.ListenerHandle] = {}
         self._bind()
