@@ -63,7 +63,11 @@ async def serve_streams(peer: str, port: int) -> None:
             await writer.drain()
         writer.close()
 
-    server = await streams.start_server(echo, "127.0.0.1", port, limit=BUFFER_SIZE, ssl=context())
+    # aiofastnet's functions take the loop first.
+    first = [asyncio.get_running_loop()] if peer in OVER else []
+    server = await streams.start_server(
+        *first, echo, "127.0.0.1", port, limit=BUFFER_SIZE, ssl=context()
+    )
     await until_stopped(server)
 
 
