@@ -53,6 +53,9 @@ class StreamWriter(_core.StreamWriter):
     Dropped while the connection is open, it closes it with a ResourceWarning.
     """
 
+    def __del__(self) -> None:
+        self._finalize()
+
 
 class FlowControlMixin(asyncio.Protocol):
     """A protocol's writing side: `drain` waits between `pause_writing` and `resume_writing`."""

@@ -113,16 +113,6 @@ impl Drop for StreamWriter {
     }
 }
 
-/// `tp_finalize`: the collector calls it while everything that the writer reaches is still whole.
-unsafe extern "C" fn finalize(object: *mut PyObject) {
-    entry((), |py| {
-        // SAFETY: the collector passes a live object of the class.
-        let writer = unsafe { Borrowed::from_ptr(py, object).cast_unchecked::<StreamWriter>() };
-        writer.get().finalize(py);
-        Ok(())
-    });
-}
-
 #[pymethods]
 impl StreamWriter {
     #[new]
@@ -232,6 +222,12 @@ impl StreamWriter {
         slf.get().describe(slf.py(), &slf.get_type().name()?.to_string())
     }
 
+    /// The `__del__` of the class in Python: the collector calls it while everything that the
+    /// writer reaches is still whole. (Python classes do not inherit `tp_finalize` before 3.12.)
+    fn _finalize(&self, py: Python<'_>) {
+        self.finalize(py);
+    }
+
     // All but the transport never change, so other members of a cycle are those that are cleared.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         if let Ok(transport) = self.transport.try_borrow() {
@@ -246,11 +242,6 @@ impl StreamWriter {
 /// Adds the methods that are called per message, as C functions.
 pub(super) fn register(py: Python<'_>) -> PyResult<()> {
     let kind = py.get_type::<StreamWriter>();
-    // SAFETY: a new type of ours, which has no instances and no subclasses yet.
-    unsafe {
-        (*kind.as_type_ptr()).tp_finalize = Some(finalize);
-        (*kind.as_type_ptr()).tp_flags |= ffi::Py_TPFLAGS_HAVE_FINALIZE; // or none inherits it
-    }
     let methods: [(_, ffi::PyCFunction, _, _); 3] = [
         (
             c"write",
