@@ -1,6 +1,6 @@
 # The whole developer interface. Each target is a script or two; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test lint format docs fuzz conformance soak clean \
+.PHONY: help setup build demo check test lint format docs fuzz conformance loom soak clean \
         bench bench-loop bench-echo bench-idle bench-tls bench-web bench-jobs
 
 help: ## list the targets
@@ -34,6 +34,9 @@ docs: build ## check the links of the documents and run the code blocks of the t
 
 conformance: build ## run the peers' own suites (asyncio, ASGI, ...) against ours
 	@scripts/conformance
+
+loom: ## every interleaving of the threads that meet at the loop's bell (seconds, once built)
+	@scripts/loom
 
 soak: build ## 10 000 connections for two minutes: nothing may leak or be lost; ARGS for more
 	@scripts/soak $(ARGS)

@@ -178,7 +178,7 @@ class ThreadPool:
 class PoolThread:
     """What a thread of a pool runs, by calling it."""
 
-    def __call__(self) -> None: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
     def shut_down(self) -> None:
         """Let the whole pool's threads end."""
 

@@ -260,3 +260,34 @@ def test_loop_is_weakly_referenceable_and_collected() -> None:
     del loop
     gc.collect()
     assert alive() is None
+
+
+def test_arguments_by_name(loop: asyncio.AbstractEventLoop) -> None:
+    ran: list[str] = []
+    loop.call_soon(callback=lambda: ran.append("soon"))
+    loop.call_soon_threadsafe(callback=lambda: ran.append("threadsafe"))
+    loop.call_later(delay=0, callback=lambda: ran.append("later"))
+    loop.call_at(when=0, callback=lambda: ran.append("at"))
+    loop.call_later(0, callback=loop.stop)
+    loop.run_forever()
+    assert sorted(ran) == ["at", "later", "soon", "threadsafe"]
+
+
+def test_arguments_that_do_not_fit(loop: asyncio.AbstractEventLoop) -> None:
+    call: Any = loop.call_soon
+    for arguments, names in (
+        ((print,), {"callback": print}),
+        ((), {"call": print}),
+        ((), {}),
+        ((), {"context": None}),
+    ):
+        with pytest.raises(TypeError):
+            call(*arguments, **names)
+    later: Any = loop.call_later
+    for arguments, names in (
+        ((1,), {"delay": 1, "callback": print}),
+        ((), {"callback": print}),
+        ((1, print, 2), {"callback": print}),
+    ):
+        with pytest.raises(TypeError):
+            later(*arguments, **names)

@@ -1,6 +1,7 @@
 //! The methods that are called per callback, as C entry points: no argument tuple, no dictionary.
 
 use std::ffi::CStr;
+use std::ops::Deref;
 use std::ptr::{null_mut, slice_from_raw_parts};
 
 use pelton_reactor::monotonic_ns;
@@ -69,55 +70,117 @@ pub(crate) fn add(
 
 /// Arguments of a vectorcall: `(leading..., callback, *args, context=None)`.
 struct Call<'a> {
-    args: &'a [*mut PyObject],
+    args: Args<'a>,
     /// Null for None.
     context: *mut PyObject,
 }
 
+/// Positional arguments. Those of `asyncio` may be given by name too, which leaves no `*args`.
+enum Args<'a> {
+    Given(&'a [*mut PyObject]),
+    Named([*mut PyObject; FIELDS_MAX], usize),
+}
+
+/// `delay` or `when`, and `callback`.
+const FIELDS_MAX: usize = 2;
+
+impl Deref for Args<'_> {
+    type Target = [*mut PyObject];
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Given(args) => args,
+            Self::Named(args, count) => &args[..*count],
+        }
+    }
+}
+
 impl<'a> Call<'a> {
+    /// `fields`: the names of the leading arguments and of the callback.
+    ///
     /// # Safety
     /// What the interpreter passes to a `METH_FASTCALL | METH_KEYWORDS` function.
     unsafe fn parse(
         py: Python<'_>,
         name: &str,
-        leading: usize,
+        fields: &[&str],
         args: *const *mut PyObject,
         count: Py_ssize_t,
         names: *mut PyObject,
     ) -> PyResult<Self> {
         let count = count as usize;
         // SAFETY: the caller's: `args` holds `count` positional values and then one per name.
-        let args =
+        let given =
             unsafe { if count == 0 { &[][..] } else { &*slice_from_raw_parts(args, count) } };
-        let mut context = null_mut();
+        let mut call = Self { args: Args::Given(given), context: null_mut() };
         if !names.is_null() {
             // SAFETY: as above; `names` is a tuple of str.
             unsafe {
                 for n in 0..ffi::PyTuple_GET_SIZE(names) {
                     let key = ffi::PyTuple_GET_ITEM(names, n);
+                    let value = *args.add(count + n as usize);
                     let expected = intern!(py, "context").as_ptr();
-                    if key != expected && ffi::PyUnicode_Compare(key, expected) != 0 {
+                    if key == expected || ffi::PyUnicode_Compare(key, expected) == 0 {
+                        call.set_context(value)?;
+                    } else {
                         let key = Bound::from_borrowed_ptr(py, key);
-                        return Err(PyTypeError::new_err(format!(
-                            "{name}() takes only the keyword argument 'context', not '{key}'"
-                        )));
-                    }
-                    context = *args.as_ptr().add(count + n as usize);
-                    if context == ffi::Py_None() {
-                        context = null_mut();
-                    } else if ffi::PyContext_CheckExact(context) == 0 {
-                        return Err(PyTypeError::new_err("context must be a contextvars.Context"));
+                        call.set_named(name, fields, &key, value)?;
                     }
                 }
             }
         }
-        if args.len() <= leading {
+        let missing = match &call.args {
+            Args::Given(given) => given.len() < fields.len(),
+            Args::Named(args, _) => args[..fields.len()].contains(&null_mut()),
+        };
+        if missing {
             return Err(PyTypeError::new_err(format!(
                 "{name}() missing a required argument: {} expected before *args, {count} given",
-                leading + 1
+                fields.len()
             )));
         }
-        Ok(Self { args, context })
+        Ok(call)
+    }
+
+    fn set_context(&mut self, context: *mut PyObject) -> PyResult<()> {
+        // SAFETY: a live argument.
+        unsafe {
+            if context == ffi::Py_None() {
+                self.context = null_mut();
+            } else if ffi::PyContext_CheckExact(context) == 0 {
+                return Err(PyTypeError::new_err("context must be a contextvars.Context"));
+            } else {
+                self.context = context;
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn set_named(
+        &mut self,
+        name: &str,
+        fields: &[&str],
+        key: &Bound<'_, PyAny>,
+        value: *mut PyObject,
+    ) -> PyResult<()> {
+        let key: String = key.extract()?;
+        let Some(at) = fields.iter().position(|field| *field == key) else {
+            return Err(PyTypeError::new_err(format!(
+                "{name}() got an unexpected keyword argument '{key}'"
+            )));
+        };
+        let mut args = [null_mut(); FIELDS_MAX];
+        let known = self.args.len().min(FIELDS_MAX);
+        args[..known].copy_from_slice(&self.args[..known]);
+        if self.args.len() > FIELDS_MAX || !args[at].is_null() {
+            return Err(PyTypeError::new_err(format!(
+                "{name}() got multiple values for argument '{key}'"
+            )));
+        }
+        args[at] = value;
+        self.args = Args::Named(args, fields.len());
+        Ok(())
     }
 }
 
@@ -198,7 +261,7 @@ unsafe fn schedule(
     // SAFETY: what the interpreter passes; `schedule`'s caller says so.
     unsafe {
         let core = open_core(event_loop)?;
-        let call = Call::parse(py, name, 0, args, count, names)?;
+        let call = Call::parse(py, name, &["callback"], args, count, names)?;
         if core.is_debug() {
             debug_checks(py, event_loop, call.args[0], name, any_thread)?;
         }
@@ -256,7 +319,8 @@ unsafe fn schedule_at(
     // SAFETY: what the interpreter passes; the caller says so.
     unsafe {
         let core = open_core(event_loop)?;
-        let call = Call::parse(py, name, 1, args, count, names)?;
+        let fields = [if relative { "delay" } else { "when" }, "callback"];
+        let call = Call::parse(py, name, &fields, args, count, names)?;
         if call.args[0] == ffi::Py_None() {
             let what = if relative { "delay" } else { "when" };
             return Err(PyTypeError::new_err(format!("{what} cannot be None")));
