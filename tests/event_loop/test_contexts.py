@@ -207,10 +207,13 @@ def test_a_given_context_is_used_itself(loop: asyncio.AbstractEventLoop) -> None
     assert context[var] == "given"
 
 
-def test_an_entered_context_cannot_run_a_callback(loop: asyncio.AbstractEventLoop) -> None:
+def test_an_entered_context_cannot_run_a_callback(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
     errors: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: errors.append(context))
     context = contextvars.Context()
     loop.call_soon(pytest.fail, "must not run", context=context)
     context.run(run_turn, loop)
-    assert "already entered" in str(errors[0]["exception"])
+    # From 3.12 on the handler is to run in the callback's context, too, so only the log is told.
+    assert "already entered" in str(errors) + caplog.text

@@ -185,6 +185,9 @@ def test_writes_after_the_end_are_logged(
 
 
 def test_what_is_written_is_what_it_was_then(loop: asyncio.AbstractEventLoop) -> None:
+    if sys.version_info >= (3, 12) and not isinstance(loop, pelton.Loop):
+        pytest.skip("asyncio keeps the caller's buffer itself since 3.12")
+
     async def main() -> None:
         server = await loop.create_server(Echo, "127.0.0.1", 0)
         ours, peer = socket.socketpair()

@@ -110,3 +110,13 @@ def test_timers_run_while_callbacks_keep_coming(loop: asyncio.AbstractEventLoop)
     loop.call_soon(again)
     loop.call_later(0.005, loop.stop)
     loop.run_forever()
+
+
+def test_when_is_what_was_given(loop: asyncio.AbstractEventLoop) -> None:
+    whole, exact = loop.call_at(7, print), loop.call_at(7.5, print)
+    relative = loop.call_later(1, print)
+    assert (whole.when(), type(whole.when())) == (7, int)
+    assert exact.when() == 7.5
+    assert isinstance(relative.when(), float)
+    for handle in (whole, exact, relative):
+        handle.cancel()

@@ -341,6 +341,8 @@ unsafe fn schedule_at(
         }
         let handle =
             HandleRef::new(event_loop, call.args[1], &call.args[2..], call.context, Some(when))?;
+        // asyncio hands out what it was given: `when()` of `call_at(7, ...)` is an int.
+        handle.set_whole(!relative && ffi::PyLong_CheckExact(call.args[0]) != 0);
         if core.is_debug() {
             trace(py, &handle)?;
         }

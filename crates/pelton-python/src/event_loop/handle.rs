@@ -43,6 +43,8 @@ pub(crate) struct HandleObject {
     pub(super) weakrefs: *mut PyObject,
     /// The loop's time at which a timer is due, in seconds.
     pub(super) when: f64,
+    /// `when` was given as an int, and is one for who asks.
+    pub(super) whole: bool,
     count: u8,
     pub(super) cancelled: bool,
     /// Its arguments are lent to a call, so cancelling must leave them in place.
@@ -111,6 +113,7 @@ impl HandleRef {
             (*handle).traceback = null_mut();
             (*handle).weakrefs = null_mut();
             (*handle).when = when.unwrap_or(0.0);
+            (*handle).whole = false;
             (*handle).cancelled = false;
             (*handle).running = false;
             (*handle).scheduled = false;
@@ -178,6 +181,12 @@ impl HandleRef {
     pub(super) fn is_cancelled(&self) -> bool {
         // SAFETY: a live handle; the GIL is held.
         unsafe { (*self.raw()).cancelled }
+    }
+
+    /// The time of a timer was given as an int.
+    pub(super) fn set_whole(&self, whole: bool) {
+        // SAFETY: a live handle; the GIL is held.
+        unsafe { (*self.raw()).whole = whole }
     }
 
     pub(super) fn set_scheduled(&self, scheduled: bool) {

@@ -189,8 +189,15 @@ extern "C" fn get_context(object: *mut PyObject, _unused: *mut PyObject) -> *mut
 }
 
 extern "C" fn when(object: *mut PyObject, _unused: *mut PyObject) -> *mut PyObject {
-    // SAFETY: as in `field`.
-    unsafe { ffi::PyFloat_FromDouble((*object.cast::<HandleObject>()).when) }
+    // SAFETY: a method gets a live `self` of its own type.
+    unsafe {
+        let handle = &*object.cast::<HandleObject>();
+        if handle.whole {
+            ffi::PyLong_FromDouble(handle.when)
+        } else {
+            ffi::PyFloat_FromDouble(handle.when)
+        }
+    }
 }
 
 extern "C" fn class(_object: *mut PyObject, _closure: *mut c_void) -> *mut PyObject {
