@@ -28,8 +28,8 @@ class CallbackTime:
 def callbacks(loop: asyncio.AbstractEventLoop | None = None) -> list[CallbackTime]:
     """Where the time of `loop` went since it was made, by default of the running one; most first.
 
-    Short callbacks are sampled, one in up to 128, so that counting costs about a hundredth of the
-    loop's time; long ones are all counted. At most 512 names are told apart.
+    Short callbacks are sampled, one in 512 or more often, so that counting costs less than a
+    hundredth of the loop's time; long ones are all counted. At most 512 names are told apart.
 
     Raises TypeError for a loop that is not Pelton's, RuntimeError without a running loop.
     """

@@ -9,10 +9,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 /// What a sample costs, about, and the part of the loop's time that sampling may take.
-const SAMPLE_NS: u64 = 400;
-const SHARE_MAX: u64 = 66; // one part in
+const SAMPLE_NS: u64 = 500;
+const SHARE_MAX: u64 = 200; // one part in
 /// Callbacks between two samples, on average, at most.
-const GAP_MAX: u64 = 128;
+const GAP_MAX: u64 = 512;
 /// Names that are told apart; callbacks beyond are counted together.
 const NAMES_MAX: usize = 512;
 const OTHERS: &str = "(others)";
