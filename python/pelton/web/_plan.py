@@ -6,6 +6,7 @@ express takes the reference path, Starlette's way; `explain` says which routes d
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from .datastructures import DefaultPlaceholder
 from .sse import EventSourceResponse
 
 if TYPE_CHECKING:
+    from .applications import FastAPI
     from .routing.route import APIRoute
 
 
@@ -175,7 +177,7 @@ def app_spec(app: Any) -> AppSpec | None:
     if type(router) is not APIRouter or router.middleware_stack != router.app or app.root_path:
         return None
     layers = AppLayers.of(app)
-    if layers is None:
+    if layers is None or app.observer() is not None:
         return None
     routers: list[Any] = [app.router]
     routes = [
@@ -184,7 +186,23 @@ def app_spec(app: Any) -> AppSpec | None:
         if (spec := _route_spec(context.original_route, context.effective)) is not None
     ]
     _collect_routers(app.router, routers)
+    if "opentelemetry.trace" in sys.modules:
+        routers.append(_ObservedFlag(app))
     return AppSpec(routes=routes, routers=routers, layers=layers)
+
+
+class _ObservedFlag:
+    """Stands among the routers whose changes are looked for: it changes once requests are to be
+    observed, which they are on the ASGI path only."""
+
+    routes = ()
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    @property
+    def _own_version(self) -> int:
+        return int(self._app.observer() is not None)
 
 
 def _collect_routers(router: Any, found: list[Any]) -> None:

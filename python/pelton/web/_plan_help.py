@@ -34,6 +34,7 @@ from .fields import ModelField, get_missing_field_error
 from .middleware.asyncexitstack import AsyncExitStackMiddleware
 from .routing.serialize import ResponsePlan
 from .security.scopes import SecurityScopes
+from .telemetry.hooks import ExceptionObserver
 
 if TYPE_CHECKING:
     from .._core import TrackedSend
@@ -275,7 +276,10 @@ class AppLayers:
         errors: Any = app.middleware_stack
         if type(errors) is not ServerErrorMiddleware:
             return None
-        exceptions: Any = errors.app
+        observer: Any = errors.app
+        if type(observer) is not ExceptionObserver:
+            return None
+        exceptions: Any = observer.app
         if type(exceptions) is not ExceptionMiddleware:
             return None
         files: Any = exceptions.app

@@ -1,6 +1,7 @@
 """The app."""
 
 import os
+import sys
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -47,6 +48,9 @@ from .routing.operations import Operations
 from .routing.options import OperationOptions, show_options
 from .routing.route import APIRoute
 from .routing.router import APIRouter
+from .telemetry import TelemetryConfig
+from .telemetry.data import complete
+from .telemetry.hooks import SCOPE_KEY, ExceptionObserver
 from .types import DecoratedCallable
 from .utils import generate_unique_id
 
@@ -60,7 +64,8 @@ class FastAPI(Operations, Starlette):
     """A web app: path operations, their documentation, middleware and error handlers.
 
     The arguments are FastAPI's. `jobs` is Pelton's: a `pelton.jobs.Jobs` that is started before
-    the app's own lifespan and stopped after it. Further arguments are kept in `extra`.
+    the app's own lifespan and stopped after it. `telemetry` says what of its requests is observed,
+    see `pelton.web.telemetry`. Further arguments are kept in `extra`.
     """
 
     def __init__(
@@ -105,6 +110,7 @@ class FastAPI(Operations, Starlette):
         separate_input_output_schemas: bool = True,
         openapi_external_docs: dict[str, Any] | None = None,
         strict_content_type: bool = Default(True),
+        telemetry: TelemetryConfig | None = None,
         jobs: Any | None = None,
         **extra: Any,
     ) -> None:
@@ -170,6 +176,8 @@ class FastAPI(Operations, Starlette):
         ] = dict(exception_handlers or {})
         for error, handler in _DEFAULT_HANDLERS.items():
             self.exception_handlers.setdefault(error, handler)
+        self._telemetry = complete(telemetry)
+        self._native_telemetry: Any = None
         self.user_middleware: list[Middleware] = list(middleware or [])
         self.middleware_stack: ASGIApp | None = None
         self.setup()
@@ -271,6 +279,7 @@ class FastAPI(Operations, Starlette):
                 handlers[key] = value
         layers = [
             Middleware(ServerErrorMiddleware, handler=error_handler, debug=self.debug),
+            Middleware(ExceptionObserver),
             *self.user_middleware,
             Middleware(ExceptionMiddleware, handlers=handlers, debug=self.debug),
             Middleware(AsyncExitStackMiddleware),
@@ -284,7 +293,43 @@ class FastAPI(Operations, Starlette):
         """The app as ASGI calls it."""
         if self.root_path:
             scope["root_path"] = self.root_path
-        await super().__call__(scope, receive, send)
+        serve = super().__call__
+        if scope["type"] == "lifespan":
+            await self._live(serve, scope, receive, send)
+            return
+        telemetry = None if SCOPE_KEY in scope else self.observer()
+        if telemetry is None:
+            await serve(scope, receive, send)
+            return
+        from .telemetry._asgi import has_contrib_middleware
+
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        scope["app"] = self
+        legacy = has_contrib_middleware(self.middleware_stack)
+        await telemetry(app=serve, scope=scope, receive=receive, send=send, legacy_otel=legacy)
+
+    async def _live(self, serve: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """The lifespan, with what telemetry does before and after it."""
+        runtime = f"{__package__}.telemetry._runtime"
+        if not self._telemetry["auto_configure"] and runtime not in sys.modules:
+            await serve(scope, receive, send)
+            return
+        from .telemetry._runtime import lifespan
+
+        config = self._telemetry
+        await lifespan(config=config, app=serve, scope=scope, receive=receive, send=send)
+
+    def observer(self) -> Any | None:
+        """What observes this app's requests; `None` while nothing is asked for or set up."""
+        if "opentelemetry.trace" not in sys.modules:
+            # Nobody can have set a provider without it, and it costs to import.
+            return None
+        if self._native_telemetry is None:
+            from .telemetry._asgi import NativeTelemetry
+
+            self._native_telemetry = NativeTelemetry(self._telemetry)
+        return self._native_telemetry if self._native_telemetry.enabled() else None
 
     # Declaring. The router does it; see `APIRouter` for what each does.
 

@@ -5,6 +5,8 @@ from typing import Any, ParamSpec
 
 from starlette.background import BackgroundTasks as StarletteBackgroundTasks
 
+from .telemetry.hooks import operation
+
 P = ParamSpec("P")
 
 
@@ -17,3 +19,9 @@ class BackgroundTasks(StarletteBackgroundTasks):
     def add_task(self, func: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
         """Adds a call of `func`, which may be ``async def`` or (run in a thread) ``def``."""
         super().add_task(func, *args, **kwargs)
+
+    async def __call__(self) -> None:
+        """Runs the tasks."""
+        for task in self.tasks:
+            with operation("background_task", task.func):
+                await task()

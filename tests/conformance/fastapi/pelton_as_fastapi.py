@@ -5,46 +5,15 @@ The modules are the same objects under both names, so that classes are the same 
 
 from __future__ import annotations
 
-import importlib
-import importlib.abc
-import importlib.machinery
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import fastapi_alias
 import pydantic
 import pytest
 
 EXPECTED = Path(__file__).with_name("expected.txt")
-
-
-class Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds ``fastapi.x`` as ``pelton.web.x``."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """A spec whose loading puts our module into `sys.modules`."""
-        first, dot, rest = fullname.partition(".")
-        if first != "fastapi":
-            return None
-        ours = f"pelton.web{dot}{rest}"
-        try:
-            module = importlib.import_module(ours)
-        except ModuleNotFoundError as error:
-            if error.name == ours:
-                return None
-            raise
-        is_package = hasattr(module, "__path__")
-        spec = importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
-        spec.loader_state = module
-        return spec
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Replaces the empty `module` that the import system made."""
-        assert module.__spec__ is not None
-        sys.modules[module.__spec__.name] = module.__spec__.loader_state
 
 
 def add_internals() -> None:
@@ -105,5 +74,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.xfail(reason=reason, strict=False, run=not hangs))
 
 
-sys.meta_path.insert(0, Alias())
+fastapi_alias.install()
 add_internals()

@@ -2,6 +2,7 @@
 
 from starlette.routing import Mount as Mount
 
+from ..dependencies.solve import solve_dependencies as solve_dependencies
 from .handler import get_request_handler as get_request_handler
 from .handler import get_websocket_app as get_websocket_app
 from .handler import request_response as request_response

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from ..exceptions import EndpointContext, RequestValidationError
 from ..fields import Undefined
+from ..telemetry.hooks import validation_failed
 
 
 def is_json_content_type(value: str) -> bool:
@@ -58,7 +59,9 @@ async def read_body(
             "input": {},
             "ctx": {"error": error.msg},
         }
-        raise RequestValidationError([detail], body=error.doc, endpoint_ctx=endpoint_ctx) from error
+        invalid = RequestValidationError([detail], body=error.doc, endpoint_ctx=endpoint_ctx)
+        validation_failed(invalid)
+        raise invalid from error
     except HTTPException:
         raise
     except Exception as error:

@@ -23,6 +23,7 @@ from ..dependencies.body import should_embed_body_fields
 from ..dependencies.flat import flat_body_params
 from ..dependencies.solve import solve_dependencies
 from ..exceptions import RequestValidationError
+from ..telemetry.hooks import route_selected
 from .handler import request_response
 from .route import dependant_with
 
@@ -290,6 +291,7 @@ class FrontendRouteGroup(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Calls the dependencies, then sends the file."""
         route: FrontendRoute = scope[_ROUTE]
+        route_selected(scope, joined(self.prefix, route.path).rstrip("/") + "/{path}")
         if not self.dependant.dependencies or scope["method"] not in route.methods:
             await route.handle(scope, receive, send)
             return

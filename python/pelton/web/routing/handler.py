@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from .. import params
+# Called through the package, by the names that instrumentation replaces there.
+from .. import params, routing
 from ..annotations import lenient_issubclass
 from ..datastructures import Default, DefaultPlaceholder
 from ..dependencies.callables import CallKind
@@ -23,7 +24,6 @@ from ..dependencies.solve import (
     FUNCTION_STACK,
     REQUEST_STACK,
     SolvedDependency,
-    solve_dependencies,
 )
 from ..exceptions import (
     EndpointContext,
@@ -34,9 +34,10 @@ from ..exceptions import (
 from ..fields import ModelField, Undefined
 from ..middleware.asyncexitstack import FILES_STACK
 from ..sse import EventSourceResponse
+from ..telemetry.hooks import fill, operation, validation_failed
 from ..types import IncEx
 from .body import read_body
-from .serialize import ResponsePlan, run_endpoint_function
+from .serialize import ResponsePlan
 from .streams import event_stream, json_lines, raw_stream
 
 
@@ -176,6 +177,7 @@ def get_request_handler(
 
     async def handle(request: Request) -> Response:
         scope = request.scope
+        fill(request=request)
         files = _stack(scope, FILES_STACK)
         context = endpoint_context(dependant, scope, request.method)
         body: Any = Undefined
@@ -187,16 +189,21 @@ def get_request_handler(
                 files=files,
                 endpoint_ctx=context,
             )
-        solved = await solve_dependencies(
-            request=request,
-            dependant=dependant,
-            body=body,
-            dependency_overrides_provider=dependency_overrides_provider,
-            embed_body_fields=embed_body_fields,
-        )
+        given = None if body is Undefined else body
+        fill(body=given)
+        with operation("dependencies", dependant.call):
+            solved = await routing.solve_dependencies(
+                request=request,
+                dependant=dependant,
+                body=body,
+                dependency_overrides_provider=dependency_overrides_provider,
+                embed_body_fields=embed_body_fields,
+            )
+            fill(values=solved.values, errors=solved.errors)
         if solved.errors:
-            given = None if body is Undefined else body
-            raise RequestValidationError(solved.errors, body=given, endpoint_ctx=context)
+            invalid = RequestValidationError(solved.errors, body=given, endpoint_ctx=context)
+            validation_failed(invalid)
+            raise invalid
         return await respond(solved, context, _stack(scope, REQUEST_STACK))
 
     return handle
@@ -217,10 +224,17 @@ def _responder(dependant: Dependant, plan: ResponsePlan, is_json_stream: bool) -
         solved: SolvedDependency, context: EndpointContext, stack: AsyncExitStack
     ) -> Response:
         is_coroutine = kind is CallKind.coroutine
-        content = await run_endpoint_function(
+        content = await routing.run_endpoint_function(
             dependant=dependant, values=solved.values, is_coroutine=is_coroutine
         )
-        return await plan.respond(content, solved, is_coroutine=is_coroutine, endpoint_ctx=context)
+        if isinstance(content, Response):
+            return await plan.respond(
+                content, solved, is_coroutine=is_coroutine, endpoint_ctx=context
+            )
+        with operation("serialization", call):
+            return await plan.respond(
+                content, solved, is_coroutine=is_coroutine, endpoint_ctx=context
+            )
 
     async def stream(
         solved: SolvedDependency, context: EndpointContext, stack: AsyncExitStack
@@ -248,15 +262,21 @@ def get_websocket_app(
     assert call is not None, "dependant.call must be a function"
 
     async def handle(websocket: WebSocket) -> None:
+        fill(websocket=websocket)
         context = endpoint_context(dependant, websocket.scope, "WS")
-        solved = await solve_dependencies(
-            request=websocket,
-            dependant=dependant,
-            dependency_overrides_provider=dependency_overrides_provider,
-            embed_body_fields=embed_body_fields,
-        )
+        with operation("dependencies", call):
+            solved = await routing.solve_dependencies(
+                request=websocket,
+                dependant=dependant,
+                dependency_overrides_provider=dependency_overrides_provider,
+                embed_body_fields=embed_body_fields,
+            )
+            fill(values=solved.values, errors=solved.errors)
         if solved.errors:
-            raise WebSocketRequestValidationError(solved.errors, endpoint_ctx=context)
-        await call(**solved.values)
+            invalid = WebSocketRequestValidationError(solved.errors, endpoint_ctx=context)
+            validation_failed(invalid)
+            raise invalid
+        with operation("endpoint", call):
+            await call(**solved.values)
 
     return handle

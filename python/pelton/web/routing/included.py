@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from .. import params
 from ..datastructures import DefaultPlaceholder, first_set
+from ..telemetry.hooks import route_selected
 from .frontend import FrontendRouteGroup
 from .route import EFFECTIVE_ROUTE, APIRoute
 from .websocket import APIWebSocketRoute
@@ -277,6 +278,11 @@ class IncludedRouter(BaseRoute):
         raise NoMatchFound(name, path_params)
 
 
+def matched_in(child_scope: Scope) -> RouteContext | None:
+    """The route inside an included router that a match with this scope is for."""
+    return child_scope.get(_MATCHED)
+
+
 def match_context(context: RouteContext, scope: Scope) -> tuple[Match, Scope]:
     """Asks the route whether it matches, through the original where its class has its say."""
     route, original = context.effective, context.route
@@ -296,6 +302,7 @@ async def handle_context(context: RouteContext, scope: Scope, receive: Receive, 
     """Lets the route answer, through the original where its class has its say."""
     route, original = context.effective, context.route
     assert route is not None
+    route_selected(scope, context.path_format, isinstance(original, routing.Mount))
     if isinstance(original, APIRoute):
         scope.setdefault("fastapi", {})[EFFECTIVE_ROUTE] = route
         if type(original).handle is not APIRoute.handle:

@@ -13,7 +13,9 @@ from starlette.routing import BaseRoute, Match, compile_path, get_name
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import Unpack
 
+# `routing_names`: looked up where instrumentation replaces it.
 from .. import _plan, params
+from .. import routing as routing_names
 from ..annotations import lenient_issubclass
 from ..datastructures import Default, DefaultPlaceholder
 from ..dependencies.analysis import (
@@ -30,7 +32,7 @@ from ..fields import ModelField, create_model_field
 from ..sse import EventSourceResponse, ServerSentEvent
 from ..types import IncEx
 from ..utils import is_body_allowed_for_status_code
-from .handler import get_request_handler, request_response
+from .handler import request_response
 from .options import OperationOptions, show_options, with_defaults
 
 # The route as an inclusion sees it, while its own `get_route_handler` builds the handler.
@@ -236,7 +238,7 @@ class APIRoute(routing.Route):
         route = _being_included.get()
         if route is None or route.original_route is not self:
             route = self
-        return get_request_handler(
+        return routing_names.get_request_handler(
             dependant=route.dependant,
             body_field=route.body_field,
             status_code=route.status_code,

@@ -18,6 +18,7 @@ from typing_extensions import Unpack
 from .. import params
 from ..datastructures import Default, DefaultPlaceholder, first_set
 from ..exceptions import FastAPIError
+from ..telemetry.hooks import route_selected
 from ..types import DecoratedCallable
 from ..utils import generate_unique_id
 from .frontend import (
@@ -28,7 +29,13 @@ from .frontend import (
     normalized,
     should_check_directory,
 )
-from .included import IncludedRouter, Inclusion, RouteContext, iter_route_contexts
+from .included import (
+    IncludedRouter,
+    Inclusion,
+    RouteContext,
+    iter_route_contexts,
+    matched_in,
+)
 from .lifespan import as_lifespan, call_all, handlers_lifespan, nest
 from .operations import Operations
 from .options import OperationOptions, show_options, with_defaults
@@ -391,6 +398,8 @@ class APIRouter(Operations, routing.Router):
             await self.default(scope, receive, send)
             return
         scope.update(child_scope)
+        is_mount = isinstance(route, routing.Mount)
+        route_selected(scope, getattr(route, "path_format", None), is_mount)
         await route.handle(scope, receive, send)
 
     def _first_match(self, scope: Scope) -> tuple[BaseRoute | None, Scope]:
@@ -410,8 +419,12 @@ class APIRouter(Operations, routing.Router):
             return None
         other = dict(scope)
         other["path"] = scope["path"].rstrip("/") if path.endswith("/") else scope["path"] + "/"
-        if any(route.matches(other)[0] != Match.NONE for route in self.routes):
-            return RedirectResponse(url=str(URL(scope=other)))
+        for route in self.routes:
+            match, child_scope = route.matches(other)
+            if match != Match.NONE:
+                found = matched_in(child_scope) or route
+                route_selected(scope, getattr(found, "path_format", None))
+                return RedirectResponse(url=str(URL(scope=other)))
         return None
 
     def _last_match(self, scope: Scope) -> tuple[BaseRoute | None, Scope]:

@@ -14,6 +14,7 @@ from ..dependencies.solve import SolvedDependency
 from ..encoders import jsonable_encoder
 from ..exceptions import EndpointContext, ResponseValidationError
 from ..fields import ModelField
+from ..telemetry.hooks import operation, run_traced
 from ..types import IncEx
 from ..utils import is_body_allowed_for_status_code
 
@@ -63,8 +64,9 @@ async def run_endpoint_function(
     """Calls the endpoint: awaits it, or runs it in a thread."""
     assert dependant.call is not None, "dependant.call must be a function"
     if is_coroutine:
-        return await dependant.call(**values)
-    return await run_in_threadpool(dependant.call, **values)
+        with operation("endpoint", dependant.call):
+            return await dependant.call(**values)
+    return await run_in_threadpool(run_traced, dependant.call, values)
 
 
 @dataclass(frozen=True)
