@@ -29,7 +29,7 @@ pub(super) fn spawn(
     request: &Rc<Request>,
     coroutine: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let shared = &request.connection.shared;
+    let shared = &request.shared;
     let name = intern!(py, "pelton request");
     let context = shared.new_context(py)?;
     let task =
@@ -74,7 +74,7 @@ impl Send {
 impl Send {
     fn __call__(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         self.0.send(message)?;
-        if self.0.connection.is_writing_paused() && self.0.is_open() {
+        if self.0.carrier.is_writing_paused() && self.0.is_open() {
             return Waiting::on(py, Rc::new(Draining((*self.0).clone())));
         }
         Done::none(py)
@@ -90,7 +90,7 @@ impl Source for Receiving {
     }
 
     fn park(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.0.receivers.park(&self.0.connection.shared.event_loop.object(py)?)
+        self.0.receivers.park(&self.0.shared.event_loop.object(py)?)
     }
 }
 
@@ -102,11 +102,11 @@ impl Source for Draining {
         if self.0.is_gone() {
             return Err(message::disconnected());
         }
-        Ok((!self.0.connection.is_writing_paused()).then(|| py.None()))
+        Ok((!self.0.carrier.is_writing_paused()).then(|| py.None()))
     }
 
     fn park(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.0.connection.writers.park(&self.0.connection.shared.event_loop.object(py)?)
+        self.0.carrier.writers().park(&self.0.shared.event_loop.object(py)?)
     }
 }
 
@@ -126,11 +126,8 @@ impl Request {
             "http.response.start" => {
                 let status = message.status()?;
                 let fields = message.fields()?;
-                let stamp = self.connection.shared.stamp.borrow();
-                self.connection
-                    .engine
-                    .borrow_mut()
-                    .start_response(&stamp, status, fields.iter())
+                self.carrier
+                    .start_response(status, &mut fields.iter())
                     .map_err(message::response_error)?;
                 self.status.set(status);
                 Ok(())
@@ -138,15 +135,11 @@ impl Request {
             "http.response.body" => {
                 let body = message.body()?;
                 let more = message.more_body()?;
-                self.connection
-                    .engine
-                    .borrow_mut()
-                    .send_body(self.connection.shared.now(), body.as_slice(), more)
-                    .map_err(message::response_error)?;
+                self.carrier.send_body(body.as_slice(), more).map_err(message::response_error)?;
                 if !more {
-                    self.connection.finish_request(py, self)?;
+                    self.carrier.finish_request(py, self)?;
                 }
-                self.connection.advance(py);
+                self.carrier.advance(py);
                 Ok(())
             }
             _ => Err(message::unexpected(kind, "'http.response.start' or 'http.response.body'")),
@@ -156,16 +149,14 @@ impl Request {
     /// The run is over and this is what is wrong with it: the client gets 500, or the end of its
     /// connection where the response had begun.
     pub(super) fn fail(&self, py: Python<'_>) -> PyResult<()> {
-        self.connection.shared.counters.failed.add(1);
+        self.shared.counters.failed.add(1);
         if !self.is_open() {
             return Ok(());
         }
-        let stamp = self.connection.shared.stamp.borrow();
-        self.connection.engine.borrow_mut().fail(self.connection.shared.now(), &stamp);
-        drop(stamp);
+        self.carrier.fail();
         self.status.set(500);
-        self.connection.finish_request(py, self)?;
-        self.connection.advance(py);
+        self.carrier.finish_request(py, self)?;
+        self.carrier.advance(py);
         Ok(())
     }
 
@@ -173,23 +164,23 @@ impl Request {
     pub(super) fn report(&self, py: Python<'_>, error: &PyErr) {
         let expected = self.is_gone() && error.is_instance_of::<PyOSError>(py);
         if !expected {
-            self.connection.shared.log_error(py, "Exception in ASGI application", error);
+            self.shared.log_error(py, "Exception in ASGI application", error);
         }
     }
 }
 
 impl Run for Request {
     fn ended(&self, py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
-        self.connection.shared.remove_task(py, self.id);
+        self.shared.remove_task(py, self.id);
         match result {
             Ok(()) if self.is_open() => {
-                let started = self.connection.engine.borrow().is_response_started();
+                let started = self.carrier.is_response_started();
                 let problem = if started {
                     "ASGI application returned without completing its response"
                 } else {
                     "ASGI application returned without a response"
                 };
-                self.connection.shared.log_message(py, "error", problem);
+                self.shared.log_message(py, "error", problem);
                 self.fail(py)
             }
             Ok(()) => Ok(()),

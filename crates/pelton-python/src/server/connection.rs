@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 
-use pelton_http::h1::{self, Event, Fate, Head, RequestError};
+use pelton_http::h1::{self, Event, Fate, Head, RequestError, ResponseError};
 use pelton_http::websocket::Handshake;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -12,6 +12,7 @@ use pyo3::types::PyBytes;
 use crate::transport::native::{NativeProtocol, NativeTransport};
 
 use super::awaitable::Waiters;
+use super::carrier::{Carrier, FieldIter};
 use super::exchange::PlanExchange;
 use super::request::Request;
 use super::scope::Addresses;
@@ -27,9 +28,9 @@ const FLUSH_ABOVE: usize = 64 * 1024;
 /// A connection of the server, in one of two lives: HTTP, and after an upgrade WebSocket.
 pub(super) struct HttpConnection {
     pub(super) shared: Rc<Shared>,
-    pub(super) engine: RefCell<h1::Connection>,
+    engine: RefCell<h1::Connection>,
     /// Those who wait for room in the transport's queue.
-    pub(super) writers: Waiters,
+    writers: Waiters,
     id: u64,
     me: Weak<Self>,
     transport: RefCell<Option<Rc<dyn NativeTransport>>>,
@@ -61,84 +62,6 @@ impl HttpConnection {
             writing_paused: Cell::new(false),
             closing: Cell::new(false),
         })
-    }
-
-    /// Whether applications should stop producing.
-    pub(super) fn is_writing_paused(&self) -> bool {
-        self.writing_paused.get()
-    }
-
-    /// The addresses of both ends, made when first asked for.
-    pub(super) fn addresses(&self, py: Python<'_>) -> PyResult<&Addresses> {
-        if let Some(addresses) = self.addresses.get() {
-            return Ok(addresses);
-        }
-        let (peer, local) = match self.transport.borrow().as_ref() {
-            Some(transport) => (transport.peer(), transport.local()),
-            None => (None, None),
-        };
-        let addresses = Addresses::new(py, peer, local)?;
-        Ok(self.addresses.get_or_init(|| addresses))
-    }
-
-    /// The client's address for people.
-    pub(super) fn client_text(&self) -> String {
-        let peer = self.transport.borrow().as_ref().and_then(|transport| transport.peer());
-        peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string())
-    }
-
-    /// Handles what the engine finds, sends what it has to say, and does with the transport what it
-    /// decides. Called after everything that could change one of these.
-    pub(super) fn advance(&self, py: Python<'_>) {
-        if self.advancing.replace(true) {
-            // Within the loop below: it goes on by itself. But an application that sends much in
-            // its first step must learn when to wait.
-            self.write_if_long(py);
-            return;
-        }
-        while !self.writing_paused.get() {
-            let event = {
-                let stamp = self.shared.stamp.borrow();
-                self.engine.borrow_mut().poll_event(self.shared.now(), &stamp)
-            };
-            let Some(event) = event else { break };
-            if let Err(error) = self.on_event(py, event) {
-                self.shared.log_error(py, "Error in the server", &error);
-                self.engine.borrow_mut().abort();
-            }
-            self.write_if_long(py);
-        }
-        self.advancing.set(false);
-        self.flush(py);
-    }
-
-    /// The part of the body that is there, and whether more comes; None where one has to wait.
-    pub(super) fn take_body(&self, py: Python<'_>) -> PyResult<Option<(Py<PyBytes>, bool)>> {
-        let mut engine = self.engine.borrow_mut();
-        let complete = engine.is_body_complete();
-        if engine.body().is_empty() && !complete {
-            engine.want_body(self.shared.now());
-            drop(engine);
-            self.flush(py);
-            return Ok(None);
-        }
-        let body = PyBytes::new(py, engine.body()).unbind();
-        engine.clear_body();
-        drop(engine);
-        if !complete {
-            self.advance(py);
-        }
-        Ok(Some((body, !complete)))
-    }
-
-    /// The response of `request` is complete.
-    pub(super) fn finish_request(&self, py: Python<'_>, request: &Request) -> PyResult<()> {
-        let is_current =
-            self.current.borrow().as_ref().is_some_and(|current| current.id == request.id);
-        let current = if is_current { self.current.borrow_mut().take() } else { None };
-        let answered = request.answered(py);
-        drop(current);
-        answered
     }
 
     /// Looks at the timeouts.
@@ -177,34 +100,6 @@ impl HttpConnection {
         self.engine.borrow_mut().abort();
         if let Some(transport) = self.transport.borrow().as_ref() {
             transport.abort(py);
-        }
-    }
-
-    /// Sends the output and does what the engine decided.
-    pub(super) fn flush(&self, py: Python<'_>) {
-        let Some(transport) = self.transport.borrow().clone() else { return };
-        self.write_output(py, transport.as_ref());
-        let (mut fate, mut wants_read) = {
-            let engine = self.engine.borrow();
-            (engine.poll_fate(), engine.wants_read())
-        };
-        let session = self.session.borrow().clone();
-        if let Some(session) = session
-            && session.is_open()
-        {
-            (fate, wants_read) = session.flush(py, transport.as_ref());
-        }
-        match fate {
-            Fate::Open | Fate::Linger => self.set_reading(transport.as_ref(), wants_read),
-            Fate::Close if !self.closing.replace(true) => {
-                self.lost_request(py);
-                transport.close(py);
-            }
-            Fate::Abort if !self.closing.replace(true) => {
-                self.lost_request(py);
-                transport.abort(py);
-            }
-            Fate::Close | Fate::Abort => {}
         }
     }
 
@@ -375,6 +270,156 @@ impl HttpConnection {
               Too many connections\n",
         );
         transport.close(py);
+    }
+}
+
+impl Carrier for HttpConnection {
+    fn shared(&self) -> &Rc<Shared> {
+        &self.shared
+    }
+
+    fn addresses(&self, py: Python<'_>) -> PyResult<&Addresses> {
+        if let Some(addresses) = self.addresses.get() {
+            return Ok(addresses);
+        }
+        let (peer, local) = match self.transport.borrow().as_ref() {
+            Some(transport) => (transport.peer(), transport.local()),
+            None => (None, None),
+        };
+        let addresses = Addresses::new(py, peer, local)?;
+        Ok(self.addresses.get_or_init(|| addresses))
+    }
+
+    fn client_text(&self) -> String {
+        let peer = self.transport.borrow().as_ref().and_then(|transport| transport.peer());
+        peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string())
+    }
+
+    fn take_body(&self, py: Python<'_>) -> PyResult<Option<(Py<PyBytes>, bool)>> {
+        let mut engine = self.engine.borrow_mut();
+        let complete = engine.is_body_complete();
+        if engine.body().is_empty() && !complete {
+            engine.want_body(self.shared.now());
+            drop(engine);
+            self.flush(py);
+            return Ok(None);
+        }
+        let body = PyBytes::new(py, engine.body()).unbind();
+        engine.clear_body();
+        drop(engine);
+        if !complete {
+            self.advance(py);
+        }
+        Ok(Some((body, !complete)))
+    }
+
+    fn is_writing_paused(&self) -> bool {
+        self.writing_paused.get()
+    }
+
+    fn writers(&self) -> &Waiters {
+        &self.writers
+    }
+
+    fn is_response_started(&self) -> bool {
+        self.engine.borrow().is_response_started()
+    }
+
+    fn start_response(&self, status: u16, fields: FieldIter<'_, '_>) -> Result<(), ResponseError> {
+        let stamp = self.shared.stamp.borrow();
+        self.engine.borrow_mut().start_response(&stamp, status, fields)
+    }
+
+    fn send_body(&self, data: &[u8], more: bool) -> Result<(), ResponseError> {
+        self.engine.borrow_mut().send_body(self.shared.now(), data, more)
+    }
+
+    fn respond(
+        &self,
+        status: u16,
+        fields: FieldIter<'_, '_>,
+        body: &[u8],
+    ) -> Result<(), ResponseError> {
+        let stamp = self.shared.stamp.borrow();
+        self.engine.borrow_mut().respond(self.shared.now(), &stamp, status, fields, body)
+    }
+
+    fn fail(&self) {
+        let stamp = self.shared.stamp.borrow();
+        self.engine.borrow_mut().fail(self.shared.now(), &stamp);
+    }
+
+    fn finish_request(&self, py: Python<'_>, request: &Request) -> PyResult<()> {
+        let is_current =
+            self.current.borrow().as_ref().is_some_and(|current| current.id == request.id);
+        let current = if is_current { self.current.borrow_mut().take() } else { None };
+        let answered = request.answered(py);
+        drop(current);
+        answered
+    }
+
+    fn advance(&self, py: Python<'_>) {
+        if self.advancing.replace(true) {
+            // Within the loop below: it goes on by itself. But an application that sends much in
+            // its first step must learn when to wait.
+            self.write_if_long(py);
+            return;
+        }
+        while !self.writing_paused.get() {
+            let event = {
+                let stamp = self.shared.stamp.borrow();
+                self.engine.borrow_mut().poll_event(self.shared.now(), &stamp)
+            };
+            let Some(event) = event else { break };
+            if let Err(error) = self.on_event(py, event) {
+                self.shared.log_error(py, "Error in the server", &error);
+                self.engine.borrow_mut().abort();
+            }
+            self.write_if_long(py);
+        }
+        self.advancing.set(false);
+        self.flush(py);
+    }
+
+    fn flush(&self, py: Python<'_>) {
+        let Some(transport) = self.transport.borrow().clone() else { return };
+        self.write_output(py, transport.as_ref());
+        let (mut fate, mut wants_read) = {
+            let engine = self.engine.borrow();
+            (engine.poll_fate(), engine.wants_read())
+        };
+        let session = self.session.borrow().clone();
+        if let Some(session) = session
+            && session.is_open()
+        {
+            (fate, wants_read) = session.flush(&mut |output| {
+                self.shared.counters.bytes_out.add(output.len());
+                transport.write(py, output);
+            });
+        }
+        match fate {
+            Fate::Open | Fate::Linger => self.set_reading(transport.as_ref(), wants_read),
+            Fate::Close if !self.closing.replace(true) => {
+                self.lost_request(py);
+                transport.close(py);
+            }
+            Fate::Abort if !self.closing.replace(true) => {
+                self.lost_request(py);
+                transport.abort(py);
+            }
+            Fate::Close | Fate::Abort => {}
+        }
+    }
+
+    fn accept(
+        &self,
+        handshake: &Handshake,
+        subprotocol: Option<&str>,
+        fields: FieldIter<'_, '_>,
+    ) -> Result<Vec<u8>, ResponseError> {
+        let head = handshake.accept(&self.shared.stamp.borrow(), subprotocol, fields)?;
+        self.shared.counters.count_status(101);
+        Ok(self.engine.borrow_mut().upgrade(&head))
     }
 }
 

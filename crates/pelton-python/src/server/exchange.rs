@@ -57,30 +57,20 @@ impl Exchange for PlanExchange {
             // The client left: there is nobody to tell.
             return Ok(());
         }
-        let connection = &request.connection;
-        let stamp = connection.shared.stamp.borrow();
-        connection
-            .engine
-            .borrow_mut()
-            .respond(
-                connection.shared.now(),
-                &stamp,
-                status,
-                headers.iter().copied(),
-                body.as_slice(),
-            )
+        let carrier = &request.carrier;
+        carrier
+            .respond(status, &mut headers.iter().copied(), body.as_slice())
             .map_err(message::response_error)?;
-        drop(stamp);
         request.status.set(status);
-        connection.finish_request(py, request)?;
-        connection.advance(py);
+        carrier.finish_request(py, request)?;
+        carrier.advance(py);
         Ok(())
     }
 
     fn failed(&self, py: Python<'_>, error: PyErr) {
         self.request.report(py, &error);
         if let Err(error) = self.request.fail(py) {
-            self.request.connection.shared.log_error(py, "Error while answering 500", &error);
+            self.request.shared.log_error(py, "Error while answering 500", &error);
         }
     }
 }
@@ -88,7 +78,7 @@ impl Exchange for PlanExchange {
 impl Drop for PlanExchange {
     fn drop(&mut self) {
         let request = self.request.clone();
-        let shared = request.connection.shared.clone();
+        let shared = request.shared.clone();
         // What a plan holds is dropped inside Python's deallocation: answer outside of it.
         if self.request.is_open() || shared.has_task(request.id) {
             shared.clone().event_loop.run_soon_native(move |py| {

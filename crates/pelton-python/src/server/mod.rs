@@ -7,6 +7,7 @@
 mod access_log;
 mod asgi;
 mod awaitable;
+mod carrier;
 mod connection;
 mod counters;
 mod exchange;

@@ -14,14 +14,16 @@ use crate::exchange::RequestHead;
 use crate::web::Routed;
 
 use super::awaitable::Waiters;
-use super::connection::HttpConnection;
+use super::carrier::Carrier;
+use super::shared::Shared;
 use super::{message, scope};
 
-/// A request under way. The connection holds the current one; the application's `receive` and
+/// A request under way. Its connection holds the current one; the application's `receive` and
 /// `send` hold theirs for as long as they like, and find out here that it is over.
 pub(super) struct Request {
     pub(super) id: u64,
-    pub(super) connection: Rc<HttpConnection>,
+    pub(super) shared: Rc<Shared>,
+    pub(super) carrier: Rc<dyn Carrier>,
     pub(super) head: Head,
     /// The mounted app that it goes to, as an index of the options' mounts.
     pub(super) mount: Option<usize>,
@@ -48,10 +50,11 @@ enum Stage {
 }
 
 impl Request {
-    pub(super) fn new(connection: Rc<HttpConnection>, head: Head, mount: Option<usize>) -> Self {
+    pub(super) fn new(carrier: Rc<dyn Carrier>, head: Head, mount: Option<usize>) -> Self {
         Self {
-            id: connection.shared.new_id(),
-            connection,
+            id: carrier.shared().new_id(),
+            shared: carrier.shared().clone(),
+            carrier,
             head,
             mount,
             plan: RefCell::default(),
@@ -80,12 +83,12 @@ impl Request {
             return Ok(());
         }
         self.stage.set(Stage::Answered);
-        let shared = &self.connection.shared;
+        let shared = &self.shared;
         shared.counters.in_flight.subtract_one();
         shared.counters.count_status(self.status.get());
         shared.counters.count_latency(self.started.elapsed());
         if let Some(access_log) = &shared.access_log {
-            access_log.log(py, &self.connection.client_text(), &self.head, self.status.get())?;
+            access_log.log(py, &self.carrier.client_text(), &self.head, self.status.get())?;
         }
         self.receivers.wake(py)
     }
@@ -96,8 +99,8 @@ impl Request {
             return Ok(());
         }
         self.stage.set(Stage::Gone);
-        self.connection.shared.counters.in_flight.subtract_one();
-        self.connection.shared.counters.disconnected.add(1);
+        self.shared.counters.in_flight.subtract_one();
+        self.shared.counters.disconnected.add(1);
         self.plan.borrow_mut().take();
         self.receivers.wake(py)
     }
@@ -115,14 +118,14 @@ impl Request {
 
     /// The ASGI scope.
     pub(super) fn scope<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let shared = &self.connection.shared;
+        let shared = &self.shared;
         let mount = self.mount.map(|index| shared.options.mounts[index].0.as_str());
-        scope::build(py, shared, &self.head, self.connection.addresses(py)?, mount, None)
+        scope::build(py, shared, &self.head, self.carrier.addresses(py)?, mount, None)
     }
 
     /// The app that it goes to.
     pub(super) fn app<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyAny> {
-        let shared = &self.connection.shared;
+        let shared = &self.shared;
         match self.mount {
             Some(index) => shared.options.mounts[index].1.bind(py),
             None => shared.app.bind(py),
@@ -140,7 +143,7 @@ impl Request {
         }
         let (body, more) = match self.collected.borrow().as_ref() {
             Some(body) => (body.clone_ref(py), false),
-            None => match self.connection.take_body(py)? {
+            None => match self.carrier.take_body(py)? {
                 Some(part) => part,
                 None => return Ok(None),
             },

@@ -13,18 +13,19 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::event_loop::GilBound;
-use crate::transport::native::NativeTransport;
 
 use super::awaitable::{Done, Source, Waiters, Waiting};
-use super::connection::HttpConnection;
+use super::carrier::Carrier;
 use super::message::{self, Data, Message};
 use super::runner::{Run, Runner};
 use super::scope;
+use super::shared::Shared;
 
 /// One WebSocket, from the request that asks for it to its end.
 pub(super) struct Session {
     id: u64,
-    connection: Rc<HttpConnection>,
+    shared: Rc<Shared>,
+    carrier: Rc<dyn Carrier>,
     head: Head,
     handshake: Handshake,
     mount: Option<usize>,
@@ -49,7 +50,7 @@ enum Stage {
 
 /// Calls the application for a session and runs what it returns.
 pub(super) fn start(py: Python<'_>, session: &Rc<Session>) -> PyResult<()> {
-    let shared = session.connection.shared.clone();
+    let shared = session.shared.clone();
     shared.counters.websockets.add(1);
     shared.counters.open_websockets.add(1);
     let runner =
@@ -69,14 +70,15 @@ pub(super) fn start(py: Python<'_>, session: &Rc<Session>) -> PyResult<()> {
 
 impl Session {
     pub(super) fn new(
-        connection: Rc<HttpConnection>,
+        carrier: Rc<dyn Carrier>,
         head: Head,
         handshake: Handshake,
         mount: Option<usize>,
     ) -> Rc<Self> {
         Rc::new(Self {
-            id: connection.shared.new_id(),
-            connection,
+            id: carrier.shared().new_id(),
+            shared: carrier.shared().clone(),
+            carrier,
             head,
             handshake,
             mount,
@@ -117,7 +119,7 @@ impl Session {
 
     /// The server stops.
     pub(super) fn shutdown(&self) {
-        let now = self.connection.shared.now();
+        let now = self.shared.now();
         if let Some(engine) = self.engine.borrow_mut().as_mut()
             && engine.is_open()
         {
@@ -132,13 +134,13 @@ impl Session {
         self.receivers.wake(py)
     }
 
-    /// Sends the engine's output; what is to become of the connection, and whether to read on.
-    pub(super) fn flush(&self, py: Python<'_>, transport: &dyn NativeTransport) -> (Fate, bool) {
+    /// Gives the engine's output to `write`; what is to become of the carrier, and whether to read
+    /// on.
+    pub(super) fn flush(&self, write: &mut dyn FnMut(&[u8])) -> (Fate, bool) {
         let mut engine = self.engine.borrow_mut();
         let Some(engine) = engine.as_mut() else { return (Fate::Open, true) };
         if !engine.poll_output().is_empty() {
-            self.connection.shared.counters.bytes_out.add(engine.poll_output().len());
-            transport.write(py, engine.poll_output());
+            write(engine.poll_output());
             engine.clear_output();
         }
         (engine.poll_fate(), engine.wants_read())
@@ -146,12 +148,12 @@ impl Session {
 
     fn wake(&self, py: Python<'_>) {
         if let Err(error) = self.receivers.wake(py) {
-            self.connection.shared.log_error(py, "Error in the server", &error);
+            self.shared.log_error(py, "Error in the server", &error);
         }
     }
 
     fn call_app<'py>(self: &Rc<Self>, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let shared = &self.connection.shared;
+        let shared = &self.shared;
         let (prefix, app) = match self.mount {
             Some(index) => {
                 let (prefix, app) = &shared.options.mounts[index];
@@ -159,7 +161,7 @@ impl Session {
             }
             None => (None, &shared.app),
         };
-        let addresses = self.connection.addresses(py)?;
+        let addresses = self.carrier.addresses(py)?;
         let names = Some(self.handshake.subprotocols());
         let scope = scope::build(py, shared, &self.head, addresses, prefix, names)?;
         let receive = Py::new(py, Receive(GilBound::new(self.clone())))?;
@@ -172,14 +174,14 @@ impl Session {
             let event = message::event(py, intern!(py, "websocket.connect"))?;
             return Ok(Some(event.into_any().unbind()));
         }
-        let now = self.connection.shared.now();
+        let now = self.shared.now();
         let received = match self.engine.borrow_mut().as_mut() {
             Some(engine) => engine.poll_message(now),
             None => None,
         };
         if let Some(received) = received {
             // There is room in the queue again.
-            self.connection.flush(py);
+            self.carrier.flush(py);
             return received_event(py, received).map(Some);
         }
         let close = self.engine.borrow().as_ref().and_then(|engine| engine.closed().cloned());
@@ -206,24 +208,19 @@ impl Session {
             (Stage::Asked, "websocket.http.response.start") => {
                 let status = message.status()?;
                 let fields = message.fields()?;
-                let stamp = self.connection.shared.stamp.borrow();
-                let mut engine = self.connection.engine.borrow_mut();
-                engine
-                    .start_response(&stamp, status, fields.iter())
+                self.carrier
+                    .start_response(status, &mut fields.iter())
                     .map_err(message::response_error)?;
                 self.stage.set(Stage::Denying);
-                self.connection.shared.counters.count_status(status);
+                self.shared.counters.count_status(status);
             }
             (Stage::Denying, "websocket.http.response.body") => {
                 let (body, more) = (message.body()?, message.more_body()?);
-                let now = self.connection.shared.now();
-                let sent =
-                    self.connection.engine.borrow_mut().send_body(now, body.as_slice(), more);
-                sent.map_err(message::response_error)?;
+                self.carrier.send_body(body.as_slice(), more).map_err(message::response_error)?;
                 if !more {
                     self.stage.set(Stage::Over);
                 }
-                self.connection.advance(py);
+                self.carrier.advance(py);
             }
             (Stage::Open, "websocket.send") => self.send_message(py, &message)?,
             (Stage::Open, "websocket.close") => self.close(py, &message)?,
@@ -244,43 +241,35 @@ impl Session {
     }
 
     fn accept(&self, py: Python<'_>, message: &Message<'_, '_>) -> PyResult<()> {
-        let shared = &self.connection.shared;
+        let shared = &self.shared;
         let subprotocol: Option<String> = match message.optional(intern!(py, "subprotocol"))? {
             Some(name) => Some(name.extract()?),
             None => None,
         };
         let fields = message.fields()?;
-        let head = {
-            let stamp = shared.stamp.borrow();
-            self.handshake
-                .accept(&stamp, subprotocol.as_deref(), fields.iter())
-                .map_err(message::response_error)?
-        };
+        let early = self
+            .carrier
+            .accept(&self.handshake, subprotocol.as_deref(), &mut fields.iter())
+            .map_err(message::response_error)?;
         let mut engine = Connection::new(shared.options.websocket.clone(), shared.now());
-        let early = self.connection.engine.borrow_mut().upgrade(&head);
-        shared.counters.count_status(101);
         engine.handle_data(shared.now(), &early);
         *self.engine.borrow_mut() = Some(engine);
         self.stage.set(Stage::Open);
         if shared.shutting_down.get() {
             self.shutdown();
         }
-        self.connection.flush(py);
+        self.carrier.flush(py);
         Ok(())
     }
 
     /// Answers with an empty response instead of the upgrade.
     fn deny(&self, py: Python<'_>, status: u16) -> PyResult<()> {
-        let shared = &self.connection.shared;
+        let shared = &self.shared;
         self.stage.set(Stage::Over);
         shared.counters.count_status(status);
-        let answered = {
-            let stamp = shared.stamp.borrow();
-            let mut engine = self.connection.engine.borrow_mut();
-            let headers = [(&b"connection"[..], &b"close"[..])];
-            engine.respond(shared.now(), &stamp, status, headers.into_iter(), b"")
-        };
-        self.connection.advance(py);
+        let headers = [(&b"connection"[..], &b"close"[..])];
+        let answered = self.carrier.respond(status, &mut headers.into_iter(), b"");
+        self.carrier.advance(py);
         answered.map_err(message::response_error)
     }
 
@@ -298,7 +287,7 @@ impl Session {
                 ));
             }
         };
-        self.connection.flush(py);
+        self.carrier.flush(py);
         sent.map_err(send_error)
     }
 
@@ -317,19 +306,19 @@ impl Session {
     }
 
     fn send_close(&self, py: Python<'_>, close: &Close) -> Result<(), SendError> {
-        let now = self.connection.shared.now();
+        let now = self.shared.now();
         let sent = match self.engine.borrow_mut().as_mut() {
             Some(engine) => engine.close(now, close),
             None => Err(SendError::Closed),
         };
-        self.connection.flush(py);
+        self.carrier.flush(py);
         sent
     }
 }
 
 impl Run for Session {
     fn ended(&self, py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
-        let shared = &self.connection.shared;
+        let shared = &self.shared;
         shared.counters.open_websockets.subtract_one();
         shared.remove_task(py, self.id);
         let stage = self.stage.get();
@@ -348,10 +337,8 @@ impl Run for Session {
             Stage::Asked => self.deny(py, 500)?,
             Stage::Denying => {
                 self.stage.set(Stage::Over);
-                let stamp = shared.stamp.borrow();
-                self.connection.engine.borrow_mut().fail(shared.now(), &stamp);
-                drop(stamp);
-                self.connection.advance(py);
+                self.carrier.fail();
+                self.carrier.advance(py);
             }
             // Closed by the other side meanwhile: then there is nothing to close.
             Stage::Open => drop(self.send_close(py, &Close::new(code, ""))),
@@ -383,7 +370,7 @@ struct Send(GilBound<Rc<Session>>);
 impl Send {
     fn __call__(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         self.0.send(message)?;
-        if self.0.connection.is_writing_paused() {
+        if self.0.carrier.is_writing_paused() {
             return Waiting::on(py, Rc::new(Draining((*self.0).clone())));
         }
         Done::none(py)
@@ -399,7 +386,7 @@ impl Source for Receiving {
     }
 
     fn park(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.0.receivers.park(&self.0.connection.shared.event_loop.object(py)?)
+        self.0.receivers.park(&self.0.shared.event_loop.object(py)?)
     }
 }
 
@@ -408,11 +395,11 @@ struct Draining(Rc<Session>);
 
 impl Source for Draining {
     fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        Ok((!self.0.connection.is_writing_paused()).then(|| py.None()))
+        Ok((!self.0.carrier.is_writing_paused()).then(|| py.None()))
     }
 
     fn park(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.0.connection.writers.park(&self.0.connection.shared.event_loop.object(py)?)
+        self.0.carrier.writers().park(&self.0.shared.event_loop.object(py)?)
     }
 }
 
