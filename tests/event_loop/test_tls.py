@@ -16,6 +16,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -444,3 +445,24 @@ def test_connections_that_ended_leave_nothing(loop: asyncio.AbstractEventLoop) -
     left = loop.run_until_complete(main())
     gc.collect()
     assert [ref() for ref in left] == [None] * 15
+
+
+def test_connections_at_rest_give_their_buffers_back(loop: asyncio.AbstractEventLoop) -> None:
+    """They go on as before, whether they kept OpenSSL's buffers or not."""
+    offset = 0.0
+    real = loop.time
+
+    async def main() -> None:
+        nonlocal offset
+        async with contextlib.AsyncExitStack() as stack:
+            pairs = [await stack.enter_async_context(pair()) for _ in range(3)]
+            for turn in range(4):
+                for client, server in pairs[: 3 - turn % 2]:
+                    client.transport.write(b"ping%d" % turn)
+                    await server.wait_for(5)
+                    server.data.clear()
+                offset += 1.5  # the next look at who rests is due
+                await asyncio.sleep(0)
+
+    with mock.patch.object(loop, "time", side_effect=lambda: real() + offset):
+        loop.run_until_complete(main())

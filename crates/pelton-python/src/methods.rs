@@ -1,5 +1,5 @@
 //! C functions as methods of a class: no argument tuple, no conversion. For what is called per
-//! message.
+//! message. And whether an object has methods of its own.
 
 use std::ffi::{CStr, c_int};
 
@@ -28,4 +28,19 @@ pub(crate) fn add_method(
         Bound::from_owned_ptr_or_err(kind.py(), descriptor)?
     };
     kind.setattr(PyString::new(kind.py(), &name.to_string_lossy()), descriptor)
+}
+
+unsafe extern "C" {
+    fn _PyObject_GetDictPtr(object: *mut ffi::PyObject) -> *mut *mut ffi::PyObject;
+}
+
+/// Whether attributes were set on this very object (a test that replaces `write`, say): then its
+/// methods must be looked up, as Python would.
+#[inline]
+pub(crate) fn has_own_attributes(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a live object. The pointer is null, or that of the field that holds its dict or null.
+    unsafe {
+        let field = _PyObject_GetDictPtr(object.as_ptr());
+        !field.is_null() && !(*field).is_null()
+    }
 }

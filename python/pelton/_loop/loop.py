@@ -135,6 +135,11 @@ class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.Sele
             "Executing %s took %.3f seconds", _base_events._format_handle(handle), duration
         )
 
+    def _protocol_was_slow(self, subject: str, duration: float) -> None:
+        _base_events.logger.warning(
+            "Executing a callback of %s took %.3f seconds", subject, duration
+        )
+
     def _add_callback(self, handle: asyncio.Handle) -> None:
         """Queue a handle that asyncio's own code made (those of signals)."""
         if not handle._cancelled:
@@ -144,7 +149,6 @@ class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.Sele
 
     def _run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
         """What the core leaves to asyncio: other executors, debug mode, and errors."""
-        asyncio_loop: Any = asyncio.SelectorEventLoop
         checks: Any = self
         if executor is None and self._default_executor is None:
             checks._check_closed()
@@ -153,7 +157,8 @@ class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.Sele
             self._set_core_executor(self._default_executor.pool)
             if not self.get_debug():
                 return self.run_in_executor(None, func, *args)
-        return asyncio_loop.run_in_executor(self, executor, func, *args)
+        # Not by the name of asyncio's loop, for which a program may have put this very class.
+        return _base_events.BaseEventLoop.run_in_executor(self, executor, func, *args)
 
     def set_default_executor(self, executor: Any) -> None:
         """Have `run_in_executor(None, ...)` use this `ThreadPoolExecutor`."""

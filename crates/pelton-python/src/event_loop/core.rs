@@ -22,7 +22,9 @@ use super::sources::{Source, Sources};
 use super::stats::Stats;
 use super::watch::Watch;
 use crate::observe::{CallbackTimes, Pulse};
+use crate::transport::spare_bytes::SpareBytes;
 use crate::transport::stream::Stream;
+use crate::transport::tls::Warm;
 
 /// Bytes that one read takes at most, in the buffer all connections of a loop share.
 pub(crate) const READ_MAX: usize = 256 * 1024;
@@ -113,6 +115,8 @@ pub(crate) struct LoopCore {
     /// The Python object this is the core of; null once that has died.
     pub(super) object: Cell<*mut PyObject>,
     buffer: Cell<Option<Box<[u8]>>>,
+    pub(crate) spare_bytes: SpareBytes,
+    pub(crate) warm_tls: Warm,
     pub(super) stats: Stats,
     /// Callbacks and events begun, and what other threads see of that.
     pub(super) step: Cell<u64>,
@@ -157,6 +161,8 @@ impl LoopCore {
             polled_ns: Cell::new(0),
             object: Cell::new(null_mut()),
             buffer: Cell::new(None),
+            spare_bytes: SpareBytes::default(),
+            warm_tls: Warm::default(),
             stats: Stats::default(),
             step: Cell::new(0),
             pulse: Arc::default(),

@@ -102,8 +102,15 @@ impl LoopCore {
         let source = self.sources.borrow().get(event.key);
         let timed = self.begin_step();
         match source {
+            Some(Source::Stream(stream)) if self.is_debug() => {
+                let start = monotonic_ns();
+                let result = stream.on_event(py, event);
+                let log = |py: Python<'_>, seconds| stream.was_slow(py, seconds);
+                self.log_if_slow(py, start, monotonic_ns(), log)?;
+                result
+            }
             Some(Source::Stream(stream)) if timed => {
-                let which = self.times.of_name(stream.protocol_name(py)?);
+                let which = stream.entry_of_times(py, &self.times);
                 self.timed(which, || stream.on_event(py, event))
             }
             Some(Source::Stream(stream)) => stream.on_event(py, event),
@@ -253,13 +260,25 @@ impl LoopCore {
         event_loop.setattr(name, handle.as_py())?;
         let start = monotonic_ns();
         let result = handle.run(py);
-        let duration = (monotonic_ns() - start) as f64 / 1e9;
+        let ran_until = monotonic_ns();
         event_loop.setattr(name, py.None())?;
-        let limit: f64 = event_loop.getattr("slow_callback_duration")?.extract()?;
-        if duration >= limit {
-            event_loop.call_method1("_callback_was_slow", (handle.as_py(), duration))?;
-        }
+        self.log_if_slow(py, start, ran_until, |_, seconds| {
+            event_loop.call_method1("_callback_was_slow", (handle.as_py(), seconds)).map(drop)
+        })?;
         result
+    }
+
+    /// Debug mode: has `log` write what took longer than `slow_callback_duration`.
+    fn log_if_slow(
+        &self,
+        py: Python<'_>,
+        start: u64,
+        end: u64,
+        log: impl FnOnce(Python<'_>, f64) -> PyResult<()>,
+    ) -> PyResult<()> {
+        let seconds = end.saturating_sub(start) as f64 / 1e9;
+        let limit: f64 = self.object(py)?.getattr("slow_callback_duration")?.extract()?;
+        if seconds >= limit { log(py, seconds) } else { Ok(()) }
     }
 
     /// Gives an error to the loop's exception handler, unless it must end the loop.

@@ -37,7 +37,7 @@ pub(crate) struct CallbackTimes {
     random: Cell<u64>,
     entries: RefCell<Vec<Entry>>,
     by_name: RefCell<HashMap<String, usize>>,
-    /// Entries by the address of a code object, which is kept alive for that.
+    /// Entries by the address of a code object or a class, which is kept alive for that.
     by_code: RefCell<HashMap<usize, (Py<PyAny>, usize)>>,
 }
 
@@ -98,29 +98,43 @@ impl CallbackTimes {
             // end the loop that wants to count it.
             let name = subject.getattr_opt(intern!(callback.py(), "__qualname__"));
             let name = name.ok().flatten().and_then(|name| name.extract().ok());
-            return self.of_name(name.unwrap_or_else(|| type_name(&subject)));
+            return self.of_name(&name.unwrap_or_else(|| type_name(&subject)));
         };
         if let Some((_, which)) = self.by_code.borrow().get(&(code.as_ptr() as usize)) {
             return *which;
         }
-        let which = self.of_name(name_of_code(&code).unwrap_or_else(|_| type_name(&code)));
-        let mut by_code = self.by_code.borrow_mut();
-        if by_code.len() < NAMES_MAX {
-            by_code.insert(code.as_ptr() as usize, (code.unbind(), which));
-        }
+        let which = self.of_name(&name_of_code(&code).unwrap_or_else(|_| type_name(&code)));
+        self.remember(code, which);
         which
     }
 
+    /// The entry of a protocol: of its class.
+    pub(crate) fn of_protocol(&self, protocol: &Bound<'_, PyAny>) -> usize {
+        let class = protocol.get_type();
+        if let Some((_, which)) = self.by_code.borrow().get(&(class.as_ptr() as usize)) {
+            return *which;
+        }
+        let which = self.of_name(&type_name(protocol));
+        self.remember(class.into_any(), which);
+        which
+    }
+
+    fn remember(&self, object: Bound<'_, PyAny>, which: usize) {
+        let mut by_code = self.by_code.borrow_mut();
+        if by_code.len() < NAMES_MAX {
+            by_code.insert(object.as_ptr() as usize, (object.unbind(), which));
+        }
+    }
+
     /// The entry of this name, or the common one when there are too many.
-    pub(crate) fn of_name(&self, name: String) -> usize {
+    pub(crate) fn of_name(&self, name: &str) -> usize {
         let mut by_name = self.by_name.borrow_mut();
+        if let Some(which) = by_name.get(name) {
+            return *which;
+        }
         let mut entries = self.entries.borrow_mut();
-        let name = if by_name.contains_key(&name) || entries.len() < NAMES_MAX {
-            name
-        } else {
-            OTHERS.to_owned()
-        };
-        *by_name.entry(name).or_insert_with_key(|name| {
+        let name = if entries.len() < NAMES_MAX { name } else { OTHERS };
+        *by_name.entry(name.to_owned()).or_insert_with_key(|name| {
             let name = name.clone();
             entries.push(Entry { name, count: 0, time_ns: 0, longest_ns: 0 });
             entries.len() - 1

@@ -18,7 +18,7 @@ use crate::event_loop::{GilBound, LoopRef};
 const LOST_WRITES_BEFORE_WARNING: u32 = 5;
 
 /// A datagram socket's transport. `isinstance` holds for what asyncio's own is an instance of.
-#[pyclass(frozen, weakref, module = "pelton._core")]
+#[pyclass(frozen, dict, weakref, module = "pelton._core")]
 pub(crate) struct DatagramTransport(GilBound<Inner>);
 
 struct Inner {

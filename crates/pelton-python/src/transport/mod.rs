@@ -12,13 +12,14 @@ pub(crate) mod listener;
 pub(crate) mod native;
 mod pipe;
 pub(crate) mod sink;
+pub(crate) mod spare_bytes;
 pub(crate) mod stream;
 mod stream_buffered;
 mod stream_feed;
 mod stream_sendfile;
 mod stream_write;
 mod tcp;
-mod tls;
+pub(crate) mod tls;
 
 use pyo3::prelude::*;
 

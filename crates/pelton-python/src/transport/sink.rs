@@ -6,6 +6,7 @@ use std::rc::Rc;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::native::NativeProtocol;
 use super::tcp::StreamTransport;
@@ -59,15 +60,6 @@ impl Lost {
 }
 
 impl Sink {
-    /// What callbacks' times are counted under.
-    pub(crate) fn name(&self, py: Python<'_>) -> PyResult<String> {
-        match self {
-            Self::Python(sink) => Ok(sink.protocol.bind(py).get_type().qualname()?.to_string()),
-            Self::Native(protocol) => Ok(protocol.name().to_owned()),
-            Self::Gone => Ok(String::new()),
-        }
-    }
-
     pub(crate) fn share(&self, py: Python<'_>) -> Self {
         match self {
             Self::Python(sink) => Self::Python(sink.share(py)),
@@ -85,6 +77,14 @@ impl PythonSink {
             transport: self.transport.clone_ref(py),
             context: self.context.clone_ref(py),
         }
+    }
+
+    /// What the loop's exception handler is told of a failure here.
+    pub(crate) fn details<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let details = PyDict::new(py);
+        details.set_item("transport", &self.transport)?;
+        details.set_item("protocol", &self.protocol)?;
+        Ok(details)
     }
 
     /// `protocol.connection_made(transport)`, in a context of its own: what it sets there is not

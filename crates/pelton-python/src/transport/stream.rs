@@ -13,7 +13,7 @@ use pyo3::exceptions::PyResourceWarning;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyDict;
 use socket2::SockAddr;
 
 use super::native::NativeProtocol;
@@ -24,6 +24,7 @@ use super::tcp::StreamTransport;
 use crate::aio::Reader;
 use crate::event_loop::core::{LoopCore, READ_MAX, Ready};
 use crate::event_loop::{Owned, Source};
+use crate::observe::CallbackTimes;
 
 /// After a read of this length, the next is made straight into the bytes object Python gets.
 pub(super) const DIRECT_READ_MIN: usize = 32 * 1024;
@@ -191,9 +192,23 @@ impl Stream {
         self.sink.borrow().share(py)
     }
 
-    /// The protocol's name, for `pelton.observe.callbacks`.
-    pub(crate) fn protocol_name(&self, py: Python<'_>) -> PyResult<String> {
-        self.sink(py).name(py)
+    /// What the protocol's callbacks are counted under.
+    pub(crate) fn entry_of_times(&self, py: Python<'_>, times: &CallbackTimes) -> usize {
+        match self.sink(py) {
+            Sink::Python(sink) => times.of_protocol(sink.protocol.bind(py)),
+            Sink::Native(protocol) => times.of_name(protocol.name()),
+            Sink::Gone => times.of_name(""),
+        }
+    }
+
+    /// Debug mode: what happened here just now took longer than it should.
+    pub(crate) fn was_slow(&self, py: Python<'_>, duration: f64) -> PyResult<()> {
+        let subject = match self.sink(py) {
+            Sink::Python(sink) => sink.protocol.bind(py).repr()?.to_string(),
+            Sink::Native(protocol) => protocol.name().to_owned(),
+            Sink::Gone => "a protocol whose connection is lost".to_owned(),
+        };
+        self.core.object(py)?.call_method1("_protocol_was_slow", (subject, duration)).map(drop)
     }
 
     /// Takes an event of the socket.
@@ -292,14 +307,19 @@ impl Stream {
         let mut buffer = self.core.take_buffer();
         let read = socket::recv(self.fd, as_uninit(&mut buffer));
         let data = match read {
-            Ok(count @ 1..) => Some(PyBytes::new(py, &buffer[..count])),
+            Ok(count @ 1..) => Some(self.core.spare_bytes.fill(py, &buffer[..count])),
             _ => None,
         };
         self.core.return_buffer(buffer);
         if !self.after_read(py, read, READ_MAX)? {
             return Ok(false);
         }
-        self.give(py, sink, data.as_ref().map(Bound::as_any))
+        let Some(data) = data.transpose()? else {
+            return Ok(false);
+        };
+        let given = self.give(py, sink, Some(data.bind(py)));
+        self.core.spare_bytes.put_back(data);
+        given
     }
 
     fn read_direct(self: &Rc<Self>, py: Python<'_>, sink: &PythonSink) -> PyResult<bool> {
@@ -411,11 +431,10 @@ impl Stream {
         self.settle_left(py)?;
         let cause = match lost {
             Lost::Python(error) => {
-                let details = PyDict::new(py);
-                if let Sink::Python(sink) = self.sink(py) {
-                    details.set_item("transport", sink.transport)?;
-                    details.set_item("protocol", sink.protocol)?;
-                }
+                let details = match self.sink(py) {
+                    Sink::Python(sink) => sink.details(py)?,
+                    _ => PyDict::new(py),
+                };
                 let cause = error.clone_ref(py);
                 let reported = if error.is_instance_of::<pyo3::exceptions::PyOSError>(py) {
                     Ok(()) // the network's, not a bug: the protocol learns of it
@@ -464,6 +483,10 @@ impl Stream {
                 result = sink.within(py, |protocol| {
                     protocol.call_method1(intern!(py, "connection_lost"), (cause,)).map(drop)
                 });
+                if let Err(error) = result {
+                    let message = "Fatal error: protocol.connection_lost() call failed.";
+                    result = self.core.report(py, error, message, Some(&sink.details(py)?));
+                }
             }
             Sink::Gone => {}
         }

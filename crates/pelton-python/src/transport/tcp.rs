@@ -24,7 +24,7 @@ use crate::methods::add_method;
 const LOST_WRITES_BEFORE_WARNING: u32 = 5;
 
 /// A stream socket's transport, TCP or unix. `isinstance(t, asyncio.Transport)` holds.
-#[pyclass(frozen, weakref, module = "pelton._core")]
+#[pyclass(frozen, dict, weakref, module = "pelton._core")]
 pub(crate) struct StreamTransport {
     inner: GilBound<Inner>,
 }
@@ -207,7 +207,10 @@ impl StreamTransport {
 /// `connection_made`, then reading, then the waiter.
 fn begin(py: Python<'_>, stream: &Rc<Stream>, waiter: Option<Py<PyAny>>) -> PyResult<()> {
     let made = match stream.sink(py) {
-        Sink::Python(sink) => sink.connection_made(py),
+        Sink::Python(sink) => sink.connection_made(py).or_else(|error| {
+            let message = "Fatal error: protocol.connection_made() call failed.";
+            stream.core.report(py, error, message, Some(&sink.details(py)?))
+        }),
         _ => Ok(()),
     };
     if let Some(waiter) = waiter {

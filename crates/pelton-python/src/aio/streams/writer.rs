@@ -15,7 +15,7 @@ use super::draining::{Closed, Draining};
 use super::reader_type::StreamReader;
 use crate::aio::coroutine::coroutine;
 use crate::event_loop::{GilBound, Owned, entry};
-use crate::methods::add_method;
+use crate::methods::{add_method, has_own_attributes};
 use crate::transport::StreamTransport;
 
 /// The writing half of a connection. See `pelton.aio.StreamWriter`.
@@ -40,16 +40,16 @@ impl StreamWriter {
     fn write_data(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let transport = self.bound_transport(data.py());
         match transport.cast_exact::<StreamTransport>() {
-            Ok(ours) => ours.get().write(data),
-            Err(_) => transport.call_method1(intern!(data.py(), "write"), (data,)).map(drop),
+            Ok(ours) if !has_own_attributes(&transport) => ours.get().write(data),
+            _ => transport.call_method1(intern!(data.py(), "write"), (data,)).map(drop),
         }
     }
 
     pub(super) fn is_transport_closing(&self, py: Python<'_>) -> PyResult<bool> {
         let transport = self.bound_transport(py);
         match transport.cast_exact::<StreamTransport>() {
-            Ok(ours) => Ok(ours.get().is_closing()),
-            Err(_) => transport.call_method0(intern!(py, "is_closing"))?.is_truthy(),
+            Ok(ours) if !has_own_attributes(&transport) => Ok(ours.get().is_closing()),
+            _ => transport.call_method0(intern!(py, "is_closing"))?.is_truthy(),
         }
     }
 

@@ -91,6 +91,9 @@ pub(crate) struct Connection {
     pub(super) read_limits: Cell<(usize, usize)>,
     /// Writes after the end.
     pub(super) lost_writes: Cell<u32>,
+    /// OpenSSL keeps its buffers; and it was used since that was last looked at.
+    warm: Cell<bool>,
+    used: Cell<bool>,
 }
 
 impl Connection {
@@ -123,6 +126,8 @@ impl Connection {
             write_limits: Cell::new((WRITE_HIGH, WRITE_HIGH / 4)),
             read_limits: Cell::new((READ_HIGH, READ_HIGH / 4)),
             lost_writes: Cell::new(0),
+            warm: Cell::new(false),
+            used: Cell::new(false),
         })
     }
 
@@ -405,10 +410,36 @@ impl Connection {
         Ok(())
     }
 
+    /// It is in use: OpenSSL's buffers stay, if there is room for one more.
+    fn keep_warm(&self) {
+        self.used.set(true);
+        if !self.warm.get()
+            && self.engine.can_keep_buffers()
+            && let Some(me) = self.me.upgrade()
+            && self.stream.core.warm_tls.add(&me)
+        {
+            self.engine.keep_buffers(true);
+            self.warm.set(true);
+        }
+    }
+
+    /// Gives OpenSSL's buffers back if it was not used since the last call. `true`: it did.
+    pub(super) fn cool(&self) -> bool {
+        if self.used.replace(false) {
+            return false;
+        }
+        self.engine.keep_buffers(false);
+        self.warm.set(false);
+        true
+    }
+
     fn on_data(&self, py: Python<'_>) -> PyResult<()> {
         match self.state.get() {
             State::Handshake => self.do_handshake(py),
-            State::Wrapped => self.do_read(py),
+            State::Wrapped => {
+                self.keep_warm();
+                self.do_read(py)
+            }
             State::Flushing => self.do_flush(py),
             State::Shutdown => self.do_shutdown(py),
             State::Unwrapped => self.engine.clear(py),

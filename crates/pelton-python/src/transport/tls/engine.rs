@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::ptr::NonNull;
+use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -17,7 +17,10 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
-use super::openssl::{Bio, OpenSsl, Ssl, SslContext, WANT_READ, WANT_WRITE, ZERO_RETURN};
+use super::openssl::{
+    Bio, CLEAR_MODE, OpenSsl, RELEASE_BUFFERS, SET_MODE, Ssl, SslContext, WANT_READ, WANT_WRITE,
+    ZERO_RETURN,
+};
 use super::wire::Wire;
 
 /// What a step on the connection came to.
@@ -230,6 +233,18 @@ impl Engine {
         }
     }
 
+    /// Whether `keep_buffers` has an effect.
+    pub(super) fn can_keep_buffers(&self) -> bool {
+        matches!(self.way, Way::Short(_))
+    }
+
+    /// Has OpenSSL keep its buffers between records, or give them back: see `warm`.
+    pub(super) fn keep_buffers(&self, keep: bool) {
+        if let Way::Short(way) = &self.way {
+            way.keep_buffers(keep);
+        }
+    }
+
     /// The exception for the error that OpenSSL just met. Its connection has failed: whatever it is
     /// asked for now fails with the same error, and Python's own method makes the exception.
     fn error(&self, py: Python<'_>) -> PyErr {
@@ -316,6 +331,22 @@ impl ShortWay {
         attached.then_some(Self { openssl, ssl, wire, busy: Cell::new(false) })
     }
 
+    /// Whether OpenSSL keeps its buffers between records.
+    fn keep_buffers(&self, keep: bool) {
+        if self.busy.get() {
+            return; // the mode stays as it is; the next round sets it
+        }
+        let command = if keep { CLEAR_MODE } else { SET_MODE };
+        // SAFETY: the object is alive and in no call. Buffers that are not empty are not freed, and
+        // that is no error: the mode frees them after the next record.
+        unsafe {
+            (self.openssl.ssl_ctrl)(self.ssl.as_ptr(), command, RELEASE_BUFFERS, null_mut());
+            if !keep {
+                (self.openssl.ssl_free_buffers)(self.ssl.as_ptr());
+            }
+        }
+    }
+
     fn pending(&self) -> usize {
         // SAFETY: the object is alive.
         usize::try_from(unsafe { (self.openssl.ssl_pending)(self.ssl.as_ptr()) }).unwrap_or(0)
@@ -351,7 +382,9 @@ impl ShortWay {
         // SAFETY: the object is alive and in no other call. The queue of errors must be empty before
         // a call whose `SSL_get_error` is asked for; others may have left something there.
         let (count, reason) = unsafe {
-            (self.openssl.err_clear_error)();
+            if (self.openssl.err_peek_error)() != 0 {
+                (self.openssl.err_clear_error)(); // to look costs a tenth of clearing
+            }
             let count = call(ssl);
             (count, if count > 0 { 0 } else { (self.openssl.ssl_get_error)(ssl, count) })
         };

@@ -30,6 +30,12 @@ pub(super) const WANT_READ: c_int = 2;
 pub(super) const WANT_WRITE: c_int = 3;
 /// `SSL_ERROR_ZERO_RETURN`: the peer's close_notify came.
 pub(super) const ZERO_RETURN: c_int = 6;
+/// `SSL_CTRL_MODE`: `SSL_set_mode` by `SSL_ctrl`.
+pub(super) const SET_MODE: c_int = 33;
+/// `SSL_CTRL_CLEAR_MODE`: `SSL_clear_mode` by `SSL_ctrl`.
+pub(super) const CLEAR_MODE: c_int = 78;
+/// `SSL_MODE_RELEASE_BUFFERS`
+pub(super) const RELEASE_BUFFERS: c_long = 0x10;
 /// `BIO_TYPE_SOURCE_SINK`
 const SOURCE_SINK: c_int = 0x0400;
 /// The oldest version with all of these functions: 1.1.1.
@@ -49,6 +55,9 @@ pub(super) struct OpenSsl {
     pub(super) ssl_set_bio: unsafe extern "C" fn(*mut Ssl, *mut Bio, *mut Bio),
     pub(super) ssl_get_rbio: unsafe extern "C" fn(*const Ssl) -> *mut Bio,
     pub(super) ssl_get_ssl_ctx: unsafe extern "C" fn(*const Ssl) -> *mut SslContext,
+    pub(super) ssl_ctrl: unsafe extern "C" fn(*mut Ssl, c_int, c_long, *mut c_void) -> c_long,
+    pub(super) ssl_free_buffers: unsafe extern "C" fn(*mut Ssl) -> c_int,
+    pub(super) err_peek_error: unsafe extern "C" fn() -> c_ulong,
     pub(super) err_clear_error: unsafe extern "C" fn(),
     pub(super) bio_new: unsafe extern "C" fn(*const BioMethod) -> *mut Bio,
     pub(super) bio_set_data: unsafe extern "C" fn(*mut Bio, *mut c_void),
@@ -106,6 +115,9 @@ impl OpenSsl {
                 ssl_set_bio: library.function(c"SSL_set_bio")?,
                 ssl_get_rbio: library.function(c"SSL_get_rbio")?,
                 ssl_get_ssl_ctx: library.function(c"SSL_get_SSL_CTX")?,
+                ssl_ctrl: library.function(c"SSL_ctrl")?,
+                ssl_free_buffers: library.function(c"SSL_free_buffers")?,
+                err_peek_error: library.function(c"ERR_peek_error")?,
                 err_clear_error: library.function(c"ERR_clear_error")?,
                 bio_new: library.function(c"BIO_new")?,
                 bio_set_data: library.function(c"BIO_set_data")?,

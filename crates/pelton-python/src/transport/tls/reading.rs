@@ -12,11 +12,11 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use super::connection::{Connection, State};
 use super::engine::Step;
 use crate::event_loop::core::Ready;
+use crate::transport::spare_bytes::Filled;
 
 /// The largest record's plaintext.
 pub(super) const RECORD_MAX: usize = 16 * 1024;
@@ -69,16 +69,20 @@ impl Connection {
     fn read_copied(&self, py: Python<'_>) -> PyResult<bool> {
         while self.is_reading() {
             let unread = self.engine.unread(py)?;
-            let (data, end) = if unread <= RECORD_MAX {
-                self.decrypt_small(py)?
+            let end = if unread <= RECORD_MAX {
+                let (data, end) = self.decrypt_small(py)?;
+                if let Some(data) = data {
+                    self.give(py, data.bind(py))?;
+                    self.stream.core.spare_bytes.put_back(data);
+                }
+                end
             } else {
-                self.decrypt_large(py, unread)?
+                let (data, end) = self.decrypt_large(py, unread)?;
+                if let Some(data) = data {
+                    self.give(py, &data)?;
+                }
+                end
             };
-            if let Some(data) = data {
-                self.with_app(py, |protocol| {
-                    protocol.call_method1(intern!(py, "data_received"), (data,)).map(drop)
-                })?;
-            }
             match end {
                 End::Closed => return Ok(true),
                 End::Failed(error) => return Err(error),
@@ -89,13 +93,21 @@ impl Connection {
         Ok(false)
     }
 
-    fn decrypt_small<'py>(&self, py: Python<'py>) -> PyResult<(Option<Bound<'py, PyAny>>, End)> {
+    fn give(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.with_app(py, |protocol| {
+            protocol.call_method1(intern!(py, "data_received"), (data,)).map(drop)
+        })
+        .map(drop)
+    }
+
+    fn decrypt_small(&self, py: Python<'_>) -> PyResult<(Option<Filled>, End)> {
         let mut memory = [MaybeUninit::<u8>::uninit(); RECORD_MAX];
         // SAFETY: `decrypt` only writes to it, and says how much it wrote.
         let memory =
             unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast::<u8>(), RECORD_MAX) };
         let (count, end) = self.decrypt(py, memory)?;
-        let data = (count > 0).then(|| PyBytes::new(py, &memory[..count]).into_any());
+        let spare = &self.stream.core.spare_bytes;
+        let data = if count > 0 { Some(spare.fill(py, &memory[..count])?) } else { None };
         Ok((data, end))
     }
 

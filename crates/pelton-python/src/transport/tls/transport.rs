@@ -26,7 +26,7 @@ use crate::transport::tcp::{StreamTransport, bytes_of, is_buffered, limits};
 const LOST_WRITES_BEFORE_WARNING: u32 = 5;
 
 /// A TLS connection's transport. `isinstance(t, asyncio.Transport)` holds.
-#[pyclass(frozen, weakref, module = "pelton._core")]
+#[pyclass(frozen, dict, weakref, module = "pelton._core")]
 pub(crate) struct TlsTransport {
     connection: GilBound<Rc<Connection>>,
 }
