@@ -33,7 +33,8 @@ from typing import (
 )
 
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import UploadFile
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import disjoint_base
 
 _T = TypeVar("_T")
@@ -774,8 +775,62 @@ class HttpServer:
     def stats(self) -> dict[str, Any]:
         """The counters: see `pelton.server.stats`."""
 
+@final
+class RequestReceive:
+    """The ASGI callable `receive` of a request that our server brought."""
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Awaitable[Message]:
+        """The next message. Takes no arguments."""
+
+    def drain(self, consumer: FormReader | BodyFile) -> Awaitable[bool]:
+        """Reads all of the body into `consumer`, instead of calls: whether the body came to its
+        end, rather than the client having left."""
+
 def http_stats() -> dict[str, Any]:
     """The counters of a server that has served nothing: zeros to add to."""
+
+# --- forms and uploads --------------------------------------------------------------------------
+
+def parse_form(content_type: bytes, body: bytes) -> list[tuple[str, str | UploadFile]] | None:
+    """Reads a whole form with Starlette's limits: its `(name, value)` pairs; None if
+    `content_type` is no form's. Raises `HTTPException` with status 400 if the form is wrong."""
+
+@final
+class FormReader:
+    """Reads a form from the pieces of a request's body."""
+
+    @staticmethod
+    def of(
+        content_type: bytes, max_files: int, max_fields: int, max_part_size: int, spool_size: int
+    ) -> FormReader | None:
+        """A reader for this content type; None if it is no form's. `spool_size`: bytes of a file
+        that are kept in memory. Raises Starlette's `MultiPartException` without a boundary."""
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next bytes of the body. Raises Starlette's `MultiPartException` if the form
+        is wrong, and `OSError` if a file could not be written."""
+
+    def finish(self) -> list[tuple[str, str | UploadFile]]:
+        """The fields in their order, as `(name, value)`. A value is text, or a `UploadFile`."""
+
+    def close(self) -> None:
+        """Gives the form up: closes its files."""
+
+@final
+class BodyFile:
+    """Writes the pieces of a body to a copy of `descriptor`, from its position on."""
+
+    def __new__(cls, descriptor: int, max_size: int | None = None) -> BodyFile: ...
+    def feed(self, data: bytes) -> None:
+        """Writes bytes. Raises `BodyTooLarge` for more than `max_size`, and `OSError`."""
+
+    @property
+    def size(self) -> int: ...
+    def close(self) -> None:
+        """Closes the copy of the descriptor."""
+
+class BodyTooLarge(Exception):
+    """A body has more bytes than its file may have."""
 
 # --- web ----------------------------------------------------------------------------------------
 

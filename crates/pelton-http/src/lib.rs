@@ -2,6 +2,7 @@
 //!
 //! - [`h1::Connection`]: one HTTP/1.1 connection of a server
 //! - [`websocket::Connection`]: what the connection becomes after an accepted upgrade
+//! - [`form`]: multipart and urlencoded bodies, streamed
 //! - [`query`], [`cookie`], [`percent`]: the small grammars inside a request's head
 //!
 //! Both connections sort their methods as quinn does: `handle_*` takes what happened, commands say
@@ -11,6 +12,7 @@
 
 pub mod cookie;
 pub mod date;
+pub mod form;
 pub mod h1;
 pub mod headers;
 pub mod limits;

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 mod aio;
 mod event_loop;
 mod exchange;
+mod forms;
 mod jobs;
 mod methods;
 mod observe;
@@ -26,6 +27,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     sockets::register(module)?;
     aio::register(module)?;
     server::register(module)?;
+    forms::register(module)?;
     web::register(module)?;
     jobs::register(module)?;
     observe::register(module)

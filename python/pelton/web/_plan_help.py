@@ -20,11 +20,11 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import Request as Request
 from starlette.responses import Response as Response
 from starlette.types import Scope
 
 from ._plan_threads import run_in_pool as run_in_pool
+from ._request import FormRequest as Request
 from .background import BackgroundTasks as BackgroundTasks
 from .concurrency import shielded_exit
 from .dependencies.solve import SolvedDependency

@@ -293,6 +293,12 @@ impl Connection {
         reuse(&mut self.body);
     }
 
+    /// Moves what [`body`](Self::body) gives into `into`, whose memory is used for what comes next.
+    pub fn swap_body(&mut self, into: &mut Vec<u8>) {
+        std::mem::swap(&mut self.body, into);
+        self.clear_body();
+    }
+
     /// Answers with a whole response.
     ///
     /// # Errors

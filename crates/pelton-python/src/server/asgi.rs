@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use crate::event_loop::GilBound;
 
 use super::awaitable::{Done, Source, Waiting};
+use super::drain;
 use super::message::{self, Message};
 use super::request::Request;
 use super::runner::{Run, Runner};
@@ -41,7 +42,7 @@ pub(super) fn spawn(
 }
 
 /// The ASGI callable `receive`.
-#[pyclass(frozen, module = "pelton._core")]
+#[pyclass(frozen, module = "pelton._core", name = "RequestReceive")]
 pub(super) struct Receive(GilBound<Rc<Request>>);
 
 impl Receive {
@@ -57,6 +58,12 @@ impl Receive {
             Some(event) => Done::value(py, event),
             None => Waiting::on(py, Rc::new(Receiving((*self.0).clone()))),
         }
+    }
+
+    /// Reads all of the body into a `FormReader` or a `BodyFile`, instead of calls: an awaitable
+    /// of whether the body came to its end, rather than the client having left.
+    fn drain(&self, py: Python<'_>, consumer: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        drain::start(py, (*self.0).clone(), consumer)
     }
 }
 

@@ -29,6 +29,11 @@ pub(super) trait Carrier {
     fn client_text(&self) -> String;
     /// The part of the body that is there, and whether more comes; None where one has to wait.
     fn take_body(&self, py: Python<'_>) -> PyResult<Option<(Py<PyBytes>, bool)>>;
+    /// Moves the part of the body that is there into `into`, which is empty, and whether more comes;
+    /// None where one has to wait. As [`take_body`](Self::take_body), for who reads in Rust.
+    fn swap_body(&self, py: Python<'_>, into: &mut Vec<u8>) -> Option<bool>;
+    /// Bytes of ours that wait for the client to take them.
+    fn queued(&self) -> usize;
     /// Whether applications should stop producing, until [`writers`](Self::writers) are woken.
     fn is_writing_paused(&self) -> bool;
     /// Those who wait for room to write.

@@ -67,7 +67,7 @@ impl HttpConnection {
     /// Looks at the timeouts.
     pub(super) fn tick(&self, py: Python<'_>) {
         let now = self.shared.now();
-        let queued = self.transport.borrow().as_ref().map_or(0, |t| t.write_buffer_len());
+        let queued = self.queued();
         let session = self.session.borrow().clone();
         if let Some(session) = session
             && session.is_open()
@@ -313,8 +313,29 @@ impl Carrier for HttpConnection {
         Ok(Some((body, !complete)))
     }
 
+    fn swap_body(&self, py: Python<'_>, into: &mut Vec<u8>) -> Option<bool> {
+        let mut engine = self.engine.borrow_mut();
+        let complete = engine.is_body_complete();
+        if engine.body().is_empty() && !complete {
+            engine.want_body(self.shared.now());
+            drop(engine);
+            self.flush(py);
+            return None;
+        }
+        engine.swap_body(into);
+        drop(engine);
+        if !complete {
+            self.advance(py);
+        }
+        Some(!complete)
+    }
+
     fn is_writing_paused(&self) -> bool {
         self.writing_paused.get()
+    }
+
+    fn queued(&self) -> usize {
+        self.transport.borrow().as_ref().map_or(0, |transport| transport.write_buffer_len())
     }
 
     fn writers(&self) -> &Waiters {

@@ -10,6 +10,7 @@ mod awaitable;
 mod carrier;
 mod connection;
 mod counters;
+mod drain;
 mod exchange;
 mod header_names;
 mod http_server;
@@ -26,5 +27,6 @@ use pyo3::prelude::*;
 /// Adds this area's names to `pelton._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<http_server::HttpServer>()?;
+    module.add_class::<asgi::Receive>()?;
     module.add_function(wrap_pyfunction!(http_server::http_stats, module)?)
 }

@@ -132,6 +132,32 @@ impl Request {
         }
     }
 
+    /// Moves the part of the body that is there into `into`; whether more may come, or None where
+    /// one has to wait. A request that is over has no more, and its body may be incomplete.
+    pub(super) fn read_body(&self, py: Python<'_>, into: &mut Vec<u8>) -> PyResult<Option<bool>> {
+        into.clear();
+        if !self.is_open() || self.body_given.get() {
+            return Ok(Some(false));
+        }
+        let more = match self.collected.borrow().as_ref() {
+            Some(body) => {
+                into.extend_from_slice(body.as_bytes(py));
+                false
+            }
+            None => match self.carrier.swap_body(py, into) {
+                Some(more) => more,
+                None => return Ok(None),
+            },
+        };
+        self.body_given.set(!more);
+        Ok(Some(more))
+    }
+
+    /// Whether the body was read to its end.
+    pub(super) fn is_body_given(&self) -> bool {
+        self.body_given.get()
+    }
+
     /// What `receive` gives now; None where it has to wait.
     pub(super) fn poll_receive(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         if !self.is_open() {

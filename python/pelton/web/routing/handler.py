@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 
 # Called through the package, by the names that instrumentation replaces there.
 from .. import params, routing
+from .._request import FormRequest
 from ..annotations import lenient_issubclass
 from ..datastructures import Default, DefaultPlaceholder
 from ..dependencies.callables import CallKind
@@ -54,7 +55,7 @@ def request_response(func: Callable[[Request], Awaitable[Response] | Response]) 
     )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, send)
+        request = FormRequest(scope, receive, send)
 
         async def with_stacks(scope: Scope, receive: Receive, send: Send) -> None:
             is_sent = False
