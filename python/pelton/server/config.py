@@ -69,12 +69,28 @@ class Config:
     """For the app's lifespan startup; None waits for as long as it takes."""
     ws_max_message: int = 16 * _MEBI
     """Larger WebSocket messages close with 1009."""
+    ws_max_frame: int | None = None
+    """Larger WebSocket frames, as they travel, close with 1009; None for messages' own limit."""
     ws_max_queue: int = 32
     """Messages that wait for the app before reading pauses."""
+    ws_max_write_queue: int = 64 * _MEBI
+    """Bytes that wait for a WebSocket client; if the app sends more, its connection is dropped."""
     ws_ping_interval: float | None = 20.0
     """Between two pings to a WebSocket client; None for no pings."""
     ws_ping_timeout: float = 20.0
     """From a ping to any sign of life; then the connection is dropped."""
+    ws_close_timeout: float = 10.0
+    """From our close frame to the client's; then the connection is dropped."""
+    ws_deflate: bool = True
+    """Compresses WebSocket messages for clients that offer it (permessage-deflate)."""
+    ws_deflate_level: int = 3
+    """From 1, fast, to 9, small."""
+    ws_deflate_min_size: int = 128
+    """Shorter messages are not compressed."""
+    ws_deflate_window_bits: int = 12
+    """The window of what is sent, as a power of two, 9 to 15: memory for each connection."""
+    ws_deflate_context_takeover: bool = True
+    """Whether a message may refer to earlier ones: smaller, and keeps memory between messages."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -91,6 +107,16 @@ class Config:
             raise ConfigError(
                 f"root_path is {self.root_path!r}: it begins with a slash and ends without one"
             )
+        if not 1 <= self.ws_deflate_level <= 9:
+            raise ConfigError(f"ws_deflate_level is {self.ws_deflate_level}: it is from 1 to 9")
+        if not 9 <= self.ws_deflate_window_bits <= 15:
+            raise ConfigError(
+                f"ws_deflate_window_bits is {self.ws_deflate_window_bits}: it is from 9 to 15"
+            )
+        if self.ws_deflate_min_size < 0:
+            raise ConfigError(
+                f"ws_deflate_min_size is {self.ws_deflate_min_size}: it must be 0 or more"
+            )
         self._check_positive(
             "backlog",
             "max_connections",
@@ -103,9 +129,12 @@ class Config:
             "keep_alive",
             "startup_timeout",
             "ws_max_message",
+            "ws_max_frame",
             "ws_max_queue",
+            "ws_max_write_queue",
             "ws_ping_interval",
             "ws_ping_timeout",
+            "ws_close_timeout",
         )
         if not self.graceful_timeout >= 0:
             raise ConfigError(f"graceful_timeout is {self.graceful_timeout}: it must be 0 or more")

@@ -11,38 +11,12 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use crate::h1::Fate;
 use crate::progress::Progress;
 
+use super::deflate::Deflate;
 use super::message::Assembly;
-use super::{Close, CloseCode, Message, mask};
+use super::{Agreement, Close, CloseCode, DeflateOptions, Limits, Message, mask};
 
-/// What a client may ask of a WebSocket.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Bytes of one message; more closes with 1009.
-    pub message: usize,
-    /// Messages kept for a slow application; then reading pauses.
-    pub queue: usize,
-    /// Between two pings; `None`: no pings.
-    pub ping_interval: Option<Duration>,
-    /// From a ping to any sign of life; then the connection is dropped.
-    pub ping_timeout: Duration,
-    /// From our close frame to the client's; then the connection is dropped.
-    pub close_timeout: Duration,
-    /// As in [`crate::Limits::write_timeout`].
-    pub write_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            message: 16 * 1024 * 1024,
-            queue: 32,
-            ping_interval: Some(Duration::from_secs(20)),
-            ping_timeout: Duration::from_secs(20),
-            close_timeout: Duration::from_secs(10),
-            write_timeout: Duration::from_secs(60),
-        }
-    }
-}
+/// Bytes of scratch memory that a connection keeps.
+const KEPT_SCRATCH: usize = 64 * 1024;
 
 /// One WebSocket, seen from the server, from the accepted handshake to its end.
 ///
@@ -59,8 +33,18 @@ pub struct Connection {
     frame: Option<Frame>,
     assembly: Option<Assembly>,
     control: Vec<u8>,
+    /// Compression, where it was agreed to.
+    deflate: Option<Deflate>,
+    /// A compressed piece without its mask, or a message that was compressed.
+    scratch: Vec<u8>,
     messages: VecDeque<Message>,
+    /// Bytes of `messages`.
+    queued: usize,
     output: Vec<u8>,
+    /// The client does not take what is sent: answers to its pings are held back.
+    congested: bool,
+    /// The answer held back; a newer ping takes its place (RFC 6455, 5.5.3).
+    pong: Option<Vec<u8>>,
     /// Our close frame has been sent, at this time.
     close_sent: Option<Duration>,
     /// How it ended.
@@ -104,8 +88,13 @@ impl Connection {
             frame: None,
             assembly: None,
             control: Vec::new(),
+            deflate: None,
+            scratch: Vec::new(),
             messages: VecDeque::new(),
+            queued: 0,
             output: Vec::new(),
+            congested: false,
+            pong: None,
             close_sent: None,
             closed: None,
             last_heard: now,
@@ -113,6 +102,23 @@ impl Connection {
             ping_pending: false,
             progress: Progress::new(now),
             fate: Fate::Open,
+        }
+    }
+
+    /// Messages may be compressed from now on, as was agreed to in the handshake.
+    pub fn use_deflate(&mut self, agreement: Agreement, options: DeflateOptions) {
+        self.deflate = Some(Deflate::new(agreement, options));
+    }
+
+    /// Whether the client takes what is sent. While it does not, only the last of its pings is
+    /// kept, and answered afterwards.
+    pub fn set_congested(&mut self, congested: bool) {
+        self.congested = congested;
+        if !congested
+            && self.is_open()
+            && let Some(payload) = self.pong.take()
+        {
+            self.write_frame(OpCode::Control(Control::Pong), &payload, false);
         }
     }
 
@@ -164,17 +170,18 @@ impl Connection {
         } else if !self.ping_pending && now.saturating_sub(self.last_ping) >= interval {
             self.last_ping = now;
             self.ping_pending = true;
-            self.write_frame(OpCode::Control(Control::Ping), b"pelton");
+            self.write_frame(OpCode::Control(Control::Ping), b"pelton", false);
         }
     }
 
     /// The next message; ask until `None`.
     pub fn poll_message(&mut self, now: Duration) -> Option<Message> {
-        let message = self.messages.pop_front();
-        if message.is_some() && self.closed.is_none() {
+        let message = self.messages.pop_front()?;
+        self.queued -= message.len();
+        if self.closed.is_none() {
             self.parse(now);
         }
-        message
+        Some(message)
     }
 
     /// The bytes to send, to be followed by [`clear_output`](Self::clear_output).
@@ -210,7 +217,9 @@ impl Connection {
     /// Whether to read on: `false` while a full queue waits for a slow application.
     #[must_use]
     pub fn wants_read(&self) -> bool {
-        self.messages.len() < self.limits.queue || self.close_sent.is_some()
+        let has_room =
+            self.messages.len() < self.limits.queue && self.queued < self.limits.message.max(1);
+        has_room || self.close_sent.is_some()
     }
 
     /// Sends a text message.
@@ -240,16 +249,28 @@ impl Connection {
         if !close.code.is_sendable() && close.code != CloseCode::NO_STATUS {
             return Err(SendError::CloseCode(close.code.0));
         }
-        self.write_frame(OpCode::Control(Control::Close), &close.payload());
+        self.write_frame(OpCode::Control(Control::Close), &close.payload(), false);
         self.close_sent = Some(now);
         Ok(())
+    }
+
+    /// The connection is dropped, without a closing handshake.
+    pub fn abort(&mut self) {
+        self.end(Close::new(CloseCode::ABNORMAL, ""), Fate::Abort);
     }
 
     fn send(&mut self, kind: Data, data: &[u8]) -> Result<(), SendError> {
         if !self.is_open() {
             return Err(SendError::Closed);
         }
-        self.write_frame(OpCode::Data(kind), data);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        let compressed = match &mut self.deflate {
+            Some(deflate) if deflate.pays_for(data.len()) => deflate.compress(data, &mut scratch),
+            _ => false,
+        };
+        self.write_frame(OpCode::Data(kind), if compressed { &scratch } else { data }, compressed);
+        self.keep_scratch(scratch);
         Ok(())
     }
 
@@ -280,7 +301,9 @@ impl Connection {
             FrameHeader::parse(&mut cursor).map_err(|_| protocol("invalid frame header"))?;
         let Some((header, length)) = parsed else { return Ok(false) };
         let taken = usize::try_from(cursor.position()).unwrap_or_default();
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        let may_compress = self.deflate.is_some()
+            && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        if (header.rsv1 && !may_compress) || header.rsv2 || header.rsv3 {
             return Err(protocol("reserved bits are set"));
         }
         let Some(mask) = header.mask else {
@@ -299,13 +322,18 @@ impl Connection {
                 if self.assembly.is_some() {
                     return Err(protocol("a message is not finished"));
                 }
-                self.assembly = Some(Assembly::new(kind == Data::Text));
+                self.assembly = Some(Assembly::new(kind == Data::Text, header.rsv1));
             }
         }
-        if let (OpCode::Data(_), Some(assembly)) = (header.opcode, &self.assembly)
-            && length > (self.limits.message - assembly.len()) as u64
-        {
-            return Err(Close::new(CloseCode::TOO_BIG, "message too big"));
+        if let (OpCode::Data(_), Some(assembly)) = (header.opcode, &self.assembly) {
+            // What a compressed frame holds shows only as it is inflated.
+            let room = (self.limits.message - assembly.len()) as u64;
+            if !assembly.is_compressed && length > room {
+                return Err(Close::new(CloseCode::TOO_BIG, "message too big"));
+            }
+            if self.limits.frame.is_some_and(|limit| length > limit as u64) {
+                return Err(Close::new(CloseCode::TOO_BIG, "frame too big"));
+            }
         }
         self.parsed += taken;
         self.frame = Some(Frame {
@@ -324,13 +352,18 @@ impl Connection {
         let available = &self.input[self.parsed..];
         let piece = &available[..missing.min(available.len())];
         let length = piece.len();
-        match (&frame.opcode, &mut self.assembly) {
-            (OpCode::Data(_), Some(assembly)) => assembly.push(piece, frame.mask, frame.taken)?,
-            _ => {
-                let start = self.control.len();
-                self.control.extend_from_slice(piece);
-                mask::apply(&mut self.control[start..], frame.mask, frame.taken);
+        match (&frame.opcode, &mut self.assembly, &mut self.deflate) {
+            (OpCode::Data(_), Some(assembly), Some(deflate)) if assembly.is_compressed => {
+                let mut scratch = std::mem::take(&mut self.scratch);
+                scratch.clear();
+                mask::extend(&mut scratch, piece, frame.mask, frame.taken);
+                assembly.inflate(&scratch, deflate, self.limits.message)?;
+                self.keep_scratch(scratch);
             }
+            (OpCode::Data(_), Some(assembly), _) => {
+                assembly.push(piece, frame.mask, frame.taken)?;
+            }
+            _ => mask::extend(&mut self.control, piece, frame.mask, frame.taken),
         }
         self.parsed += length;
         if length < missing {
@@ -349,21 +382,26 @@ impl Connection {
                     return Ok(());
                 }
                 let Some(assembly) = self.assembly.take() else { return Ok(()) };
-                let message = assembly.finish()?;
+                let message = assembly.finish(self.deflate.as_mut(), self.limits.message)?;
                 if self.close_sent.is_none() {
+                    self.queued += message.len();
                     self.messages.push_back(message);
                 }
             }
             OpCode::Control(Control::Ping) => {
                 if self.close_sent.is_none() {
                     let payload = std::mem::take(&mut self.control);
-                    self.write_frame(OpCode::Control(Control::Pong), &payload);
+                    if self.congested {
+                        self.pong = Some(payload);
+                    } else {
+                        self.write_frame(OpCode::Control(Control::Pong), &payload, false);
+                    }
                 }
             }
             OpCode::Control(Control::Close) => {
                 let close = Close::parse(&self.control)?;
                 if self.close_sent.is_none() {
-                    self.write_frame(OpCode::Control(Control::Close), &close.payload());
+                    self.write_frame(OpCode::Control(Control::Close), &close.payload(), false);
                     self.close_sent = Some(now);
                 }
                 self.end(close, Fate::Close);
@@ -376,10 +414,17 @@ impl Connection {
     /// The client broke a rule: it is told which, and that is the end.
     fn fail(&mut self, close: Close, now: Duration) {
         if self.close_sent.is_none() {
-            self.write_frame(OpCode::Control(Control::Close), &close.payload());
+            self.write_frame(OpCode::Control(Control::Close), &close.payload(), false);
             self.close_sent = Some(now);
         }
         self.end(close, Fate::Close);
+    }
+
+    /// Memory of a usual message is used again, that of a huge one is not kept.
+    fn keep_scratch(&mut self, scratch: Vec<u8>) {
+        if scratch.capacity() <= KEPT_SCRATCH {
+            self.scratch = scratch;
+        }
     }
 
     fn end(&mut self, close: Close, fate: Fate) {
@@ -389,8 +434,8 @@ impl Connection {
         self.frame = None;
     }
 
-    fn write_frame(&mut self, opcode: OpCode, payload: &[u8]) {
-        let header = FrameHeader { opcode, ..FrameHeader::default() };
+    fn write_frame(&mut self, opcode: OpCode, payload: &[u8], compressed: bool) {
+        let header = FrameHeader { opcode, rsv1: compressed, ..FrameHeader::default() };
         // INVARIANT: writing to a Vec does not fail, and that is the only error there is.
         let written = header.format(payload.len() as u64, &mut self.output);
         debug_assert!(written.is_ok());

@@ -3,6 +3,7 @@
 use thiserror::Error;
 use tungstenite::handshake::derive_accept_key;
 
+use super::{Agreement, DeflateOptions};
 use crate::h1::{Head, ResponseError, Stamp};
 use crate::h1::{check_field, list, write_field, write_stamp, write_status_line};
 
@@ -10,6 +11,8 @@ use crate::h1::{check_field, list, write_field, write_stamp, write_status_line};
 #[derive(Clone, Debug)]
 pub struct Handshake {
     accept_key: String,
+    /// The offers of extensions, undecoded.
+    extensions: Vec<Vec<u8>>,
     subprotocols: Vec<String>,
 }
 
@@ -22,6 +25,9 @@ pub enum HandshakeError {
     /// No `sec-websocket-key` of 16 bytes.
     #[error("the WebSocket key is missing or invalid")]
     Key,
+    /// `sec-websocket-extensions` is not a list of extensions.
+    #[error("the header sec-websocket-extensions is malformed")]
+    Extensions,
 }
 
 impl HandshakeError {
@@ -30,7 +36,7 @@ impl HandshakeError {
     pub fn status(self) -> u16 {
         match self {
             Self::Version => 426,
-            Self::Key => 400,
+            Self::Key | Self::Extensions => 400,
         }
     }
 }
@@ -55,7 +61,21 @@ impl Handshake {
             .flat_map(list)
             .map(|name| String::from_utf8_lossy(name).into_owned())
             .collect();
-        Ok(Self { accept_key: derive_accept_key(key), subprotocols })
+        let extensions: Vec<_> =
+            headers.get_all(b"sec-websocket-extensions").map(<[u8]>::to_vec).collect();
+        let handshake = Self { accept_key: derive_accept_key(key), extensions, subprotocols };
+        // Whatever the options are, the header must be one.
+        handshake.negotiate(&DeflateOptions::default())?;
+        Ok(handshake)
+    }
+
+    /// The compression that the client offers and these options allow.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Extensions`], which [`check`](Self::check) has ruled out.
+    pub fn negotiate(&self, options: &DeflateOptions) -> Result<Option<Agreement>, HandshakeError> {
+        Agreement::negotiate(self.extensions.iter().map(Vec::as_slice), options)
+            .map_err(|_| HandshakeError::Extensions)
     }
 
     /// The subprotocols the client offers, in its order.

@@ -1,6 +1,7 @@
 //! Messages, put together from fragments.
 
-use super::{Close, CloseCode};
+use super::deflate::Deflate;
+use super::{Close, CloseCode, mask};
 
 /// A complete message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,26 +33,40 @@ impl Message {
 #[derive(Debug)]
 pub(super) struct Assembly {
     is_text: bool,
+    pub(super) is_compressed: bool,
     data: Vec<u8>,
     /// Invariant: `data[..valid]` is UTF-8 (text only).
     valid: usize,
 }
 
 impl Assembly {
-    pub(super) fn new(is_text: bool) -> Self {
-        Self { is_text, data: Vec::new(), valid: 0 }
+    pub(super) fn new(is_text: bool, is_compressed: bool) -> Self {
+        Self { is_text, is_compressed, data: Vec::new(), valid: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
         self.data.len()
     }
 
-    /// Adds a piece, unmasking it on the way. Text is checked at once, so that a long message
-    /// fails where it goes wrong.
+    /// Adds a piece, unmasking it on the way.
     pub(super) fn push(&mut self, piece: &[u8], mask: [u8; 4], offset: u64) -> Result<(), Close> {
-        let start = self.data.len();
-        self.data.extend_from_slice(piece);
-        super::mask::apply(&mut self.data[start..], mask, offset);
+        mask::extend(&mut self.data, piece, mask, offset);
+        self.check()
+    }
+
+    /// Adds a compressed piece, already unmasked; the message may have `limit` bytes.
+    pub(super) fn inflate(
+        &mut self,
+        piece: &[u8],
+        deflate: &mut Deflate,
+        limit: usize,
+    ) -> Result<(), Close> {
+        deflate.inflate(piece, &mut self.data, limit)?;
+        self.check()
+    }
+
+    /// Text is checked as it arrives, so that a long message fails where it goes wrong.
+    fn check(&mut self) -> Result<(), Close> {
         if !self.is_text {
             return Ok(());
         }
@@ -63,10 +78,22 @@ impl Assembly {
         Ok(())
     }
 
-    /// The message, after its last piece.
-    pub(super) fn finish(self) -> Result<Message, Close> {
+    /// The message, after its last piece; `deflate` if it is compressed.
+    pub(super) fn finish(
+        mut self,
+        deflate: Option<&mut Deflate>,
+        limit: usize,
+    ) -> Result<Message, Close> {
+        if let (true, Some(deflate)) = (self.is_compressed, deflate) {
+            deflate.finish(&mut self.data, limit)?;
+        }
         if !self.is_text {
             return Ok(Message::Binary(self.data));
+        }
+        // The most part was found valid: what is left is at most the last character.
+        self.check()?;
+        if self.valid < self.data.len() {
+            return Err(invalid_text());
         }
         String::from_utf8(self.data).map(Message::Text).map_err(|_| invalid_text())
     }

@@ -12,6 +12,8 @@ use pyo3::types::PyMapping;
 pub(super) struct Options {
     pub(super) limits: Arc<Limits>,
     pub(super) websocket: websocket::Limits,
+    /// `None`: WebSocket messages are not compressed.
+    pub(super) deflate: Option<websocket::DeflateOptions>,
     pub(super) root_path: String,
     pub(super) server_header: String,
     pub(super) max_connections: usize,
@@ -37,16 +39,19 @@ impl Options {
         let ping_interval: Option<f64> = config.getattr("ws_ping_interval")?.extract()?;
         let websocket = websocket::Limits {
             message: size(config, "ws_max_message")?,
+            frame: config.getattr("ws_max_frame")?.extract()?,
             queue: size(config, "ws_max_queue")?,
+            write_queue: size(config, "ws_max_write_queue")?,
             ping_interval: ping_interval.map(duration).transpose()?,
             ping_timeout: seconds(config, "ws_ping_timeout")?,
+            close_timeout: seconds(config, "ws_close_timeout")?,
             write_timeout,
-            ..websocket::Limits::default()
         };
         let server_header: Option<String> = config.getattr("server_header")?.extract()?;
         Ok(Self {
             limits: Arc::new(limits),
             websocket,
+            deflate: deflate(config)?,
             root_path: config.getattr("root_path")?.extract()?,
             server_header: server_header.unwrap_or_default(),
             max_connections: size(config, "max_connections")?,
@@ -72,6 +77,19 @@ impl Options {
         }
         (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
+}
+
+fn deflate(config: &Bound<'_, PyAny>) -> PyResult<Option<websocket::DeflateOptions>> {
+    if !config.getattr("ws_deflate")?.is_truthy()? {
+        return Ok(None);
+    }
+    Ok(Some(websocket::DeflateOptions {
+        level: config.getattr("ws_deflate_level")?.extract()?,
+        min_size: size(config, "ws_deflate_min_size")?,
+        server_window_bits: config.getattr("ws_deflate_window_bits")?.extract()?,
+        context_takeover: config.getattr("ws_deflate_context_takeover")?.extract()?,
+        ..websocket::DeflateOptions::default()
+    }))
 }
 
 fn size(config: &Bound<'_, PyAny>, name: &str) -> PyResult<usize> {

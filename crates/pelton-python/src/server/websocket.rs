@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pelton_http::h1::{Fate, Head};
 use pelton_http::websocket::SendError;
-use pelton_http::websocket::{Close, CloseCode, Connection, Handshake, Message as Received};
+use pelton_http::websocket::{Agreement, Close, CloseCode, Connection, DeflateOptions};
+use pelton_http::websocket::{Handshake, Message as Received};
 use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -16,7 +17,7 @@ use crate::event_loop::GilBound;
 
 use super::awaitable::{Done, Source, Waiters, Waiting};
 use super::carrier::Carrier;
-use super::message::{self, Data, Message};
+use super::message::{self, Data, Fields, Message};
 use super::runner::{Run, Runner};
 use super::scope;
 use super::shared::Shared;
@@ -97,6 +98,7 @@ impl Session {
     /// Bytes came in.
     pub(super) fn handle_data(&self, py: Python<'_>, now: Duration, data: &[u8]) {
         if let Some(engine) = self.engine.borrow_mut().as_mut() {
+            engine.set_congested(self.carrier.is_writing_paused());
             engine.handle_data(now, data);
         }
         self.wake(py);
@@ -139,6 +141,7 @@ impl Session {
     pub(super) fn flush(&self, write: &mut dyn FnMut(&[u8])) -> (Fate, bool) {
         let mut engine = self.engine.borrow_mut();
         let Some(engine) = engine.as_mut() else { return (Fate::Open, true) };
+        engine.set_congested(self.carrier.is_writing_paused());
         if !engine.poll_output().is_empty() {
             write(engine.poll_output());
             engine.clear_output();
@@ -247,11 +250,18 @@ impl Session {
             None => None,
         };
         let fields = message.fields()?;
+        let deflate = self.negotiate(&fields);
+        let extensions = deflate.map(|(agreement, _)| agreement.to_string());
+        let extensions =
+            extensions.as_ref().map(|value| (&b"sec-websocket-extensions"[..], value.as_bytes()));
         let early = self
             .carrier
-            .accept(&self.handshake, subprotocol.as_deref(), &mut fields.iter())
+            .accept(&self.handshake, subprotocol.as_deref(), &mut fields.iter().chain(extensions))
             .map_err(message::response_error)?;
         let mut engine = Connection::new(shared.options.websocket.clone(), shared.now());
+        if let Some((agreement, options)) = deflate {
+            engine.use_deflate(agreement, options);
+        }
         engine.handle_data(shared.now(), &early);
         *self.engine.borrow_mut() = Some(engine);
         self.stage.set(Stage::Open);
@@ -260,6 +270,18 @@ impl Session {
         }
         self.carrier.flush(py);
         Ok(())
+    }
+
+    /// The compression to agree to; none where the application answers extensions by itself.
+    fn negotiate(&self, fields: &Fields<'_>) -> Option<(Agreement, DeflateOptions)> {
+        let name = b"sec-websocket-extensions";
+        if fields.iter().any(|(field, _)| field.eq_ignore_ascii_case(name)) {
+            return None;
+        }
+        let options = self.shared.options.deflate?;
+        // The header was checked with the handshake.
+        let agreement = self.handshake.negotiate(&options).ok().flatten()?;
+        Some((agreement, options))
     }
 
     /// Answers with an empty response instead of the upgrade.
@@ -274,6 +296,14 @@ impl Session {
     }
 
     fn send_message(&self, py: Python<'_>, message: &Message<'_, '_>) -> PyResult<()> {
+        if self.carrier.queued() > self.shared.options.websocket.write_queue {
+            // The application sends without waiting, and the client does not read.
+            if let Some(engine) = self.engine.borrow_mut().as_mut() {
+                engine.abort();
+            }
+            self.carrier.flush(py);
+            return Err(message::disconnected());
+        }
         let sent = {
             let mut engine = self.engine.borrow_mut();
             let Some(engine) = engine.as_mut() else { return Err(message::disconnected()) };
