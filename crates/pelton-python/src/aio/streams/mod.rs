@@ -2,7 +2,7 @@
 //!
 //! - `reader`: the bytes that came, and who waits for them; `reader_type`: its Python face
 //! - `reading`: the coroutines `read`, `readexactly`, `readuntil`, `readline`
-//! - `separator`: where a line or message ends
+//! - `searching`: where a line or message ends
 //! - `writer`: `StreamWriter`; `draining`: its coroutines
 //!
 //! On our loop, a connection gives its bytes to its reader with no Python in between
@@ -12,7 +12,7 @@ mod draining;
 pub(crate) mod reader;
 mod reader_type;
 mod reading;
-mod separator;
+mod searching;
 mod writer;
 
 use pyo3::prelude::*;

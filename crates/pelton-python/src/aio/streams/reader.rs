@@ -9,7 +9,6 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::separator::position;
 use crate::aio::future::Future;
 use crate::event_loop::Owned;
 use crate::transport::stream::Stream;
@@ -78,7 +77,7 @@ impl Reader {
             _ if !waits => true,
             Want::Any => true,
             Want::AtLeast(count) => len >= count,
-            Want::Byte(byte, most) => len > most || position(data, byte).is_some(),
+            Want::Byte(byte, most) => len > most || pelton_reactor::position(data, byte).is_some(),
             Want::End => false,
         };
         if !enough {

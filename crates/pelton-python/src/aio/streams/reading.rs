@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 use super::reader::{Reader, Want};
 use super::reader_type::reader_of;
-use super::separator::Separator;
+use super::searching::{Message, MessageSearch};
 use crate::aio::awaited::Awaited;
 use crate::aio::coroutine::{Class, Input, Machine, Step, Visitor};
 use crate::aio::future::Future;
@@ -209,13 +209,13 @@ impl Way for Exactly {
 pub(super) struct Until {
     /// What was given, until the first step.
     pub(super) given: Option<Owned>,
-    search: Search,
+    search: MessageSearch,
 }
 
 impl Until {
     /// `given`: None for a newline.
     pub(super) fn new(given: Option<Owned>) -> Self {
-        Self { given, search: Search::newline() }
+        Self { given, search: MessageSearch::newline() }
     }
 }
 
@@ -233,17 +233,17 @@ impl Way for Until {
         if let Some(given) = self.given.take() {
             // SAFETY: a live object, held here.
             let given = unsafe { Bound::from_borrowed_ptr(py, given.as_ptr()) };
-            self.search.separator = Separator::parse(&given)?;
+            self.search = MessageSearch::of(&given)?;
         }
         reader.check(py).map(|()| None)
     }
 
     fn look(&mut self, py: Python<'_>, reader: &Rc<Reader>) -> PyResult<Look> {
         match self.search.advance(py, reader)? {
-            Searched::Found(end) => reader.take(py, end).map(Look::Done),
-            Searched::Wait(want) => Ok(Look::Wait(want)),
-            Searched::End => Err(incomplete(py, reader, None)),
-            Searched::Overrun { message, consumed } => {
+            Message::Found(end) => reader.take(py, end).map(Look::Done),
+            Message::Wait(want) => Ok(Look::Wait(want)),
+            Message::End => Err(incomplete(py, reader, None)),
+            Message::Overrun { message, consumed } => {
                 let class = py.import("asyncio.exceptions")?.getattr("LimitOverrunError")?;
                 Err(PyErr::from_value(class.call1((message, consumed))?))
             }
@@ -258,11 +258,11 @@ impl Way for Until {
 }
 
 /// `readline()`.
-pub(super) struct Line(Search);
+pub(super) struct Line(MessageSearch);
 
 impl Line {
     pub(super) fn new() -> Self {
-        Self(Search::newline())
+        Self(MessageSearch::newline())
     }
 }
 
@@ -282,10 +282,10 @@ impl Way for Line {
 
     fn look(&mut self, py: Python<'_>, reader: &Rc<Reader>) -> PyResult<Look> {
         match self.0.advance(py, reader)? {
-            Searched::Found(end) => reader.take(py, end).map(Look::Done),
-            Searched::Wait(want) => Ok(Look::Wait(want)),
-            Searched::End => reader.take(py, usize::MAX).map(Look::Done),
-            Searched::Overrun { message, consumed } => {
+            Message::Found(end) => reader.take(py, end).map(Look::Done),
+            Message::Wait(want) => Ok(Look::Wait(want)),
+            Message::End => reader.take(py, usize::MAX).map(Look::Done),
+            Message::Overrun { message, consumed } => {
                 {
                     // A whole line that is too long goes; of another, all that came.
                     let mut buffer = reader.buffer.borrow_mut();
@@ -335,84 +335,13 @@ impl Way for Next {
     }
 }
 
-/// The search for a separator, which goes on where it stopped.
-struct Search {
-    separator: Separator,
-    /// No separator begins before it.
-    offset: usize,
-}
-
-enum Searched {
-    /// It ends here.
-    Found(usize),
-    Wait(Want),
-    /// The stream has ended without one.
-    End,
-    Overrun {
-        message: &'static str,
-        consumed: usize,
-    },
-}
-
-impl Search {
-    fn newline() -> Self {
-        Self { separator: Separator::Newline, offset: 0 }
-    }
-
-    fn advance(&mut self, py: Python<'_>, reader: &Rc<Reader>) -> PyResult<Searched> {
-        let mut filled = false;
-        loop {
-            let searched = self.search(reader);
-            if filled || !matches!(searched, Searched::Wait(_) | Searched::End) {
-                return Ok(searched);
-            }
-            filled = true;
-            if !fill(py, reader)? {
-                return Ok(searched);
-            }
-        }
-    }
-
-    fn search(&mut self, reader: &Reader) -> Searched {
-        let buffer = reader.buffer.borrow();
-        let (data, limit) = (buffer.bytes(), reader.limit);
-        // Another coroutine may have read in between.
-        self.offset = self.offset.min(data.len());
-        if data.len() - self.offset >= self.separator.min_len() {
-            match self.separator.find(data, self.offset) {
-                Some(found) if found.start > limit => {
-                    return Searched::Overrun {
-                        message: "Separator is found, but chunk is longer than limit",
-                        consumed: found.start,
-                    };
-                }
-                Some(found) => return Searched::Found(found.end),
-                None => self.offset = (data.len() + 1).saturating_sub(self.separator.max_len()),
-            }
-            if self.offset > limit {
-                return Searched::Overrun {
-                    message: "Separator is not found, and chunk exceed the limit",
-                    consumed: self.offset,
-                };
-            }
-        }
-        if reader.eof.get() {
-            return Searched::End;
-        }
-        Searched::Wait(match self.separator.last_byte() {
-            Some(byte) => Want::Byte(byte, limit),
-            None => Want::Any,
-        })
-    }
-}
-
 /// The connection, if its socket has bytes that were left there for a `read`.
 fn left(reader: &Reader) -> Option<Rc<crate::transport::stream::Stream>> {
     reader.stream.borrow().as_ref().filter(|stream| stream.has_left()).cloned()
 }
 
 /// Takes in what was left in the socket. `false`: nothing was.
-fn fill(py: Python<'_>, reader: &Rc<Reader>) -> PyResult<bool> {
+pub(super) fn fill(py: Python<'_>, reader: &Rc<Reader>) -> PyResult<bool> {
     match left(reader) {
         Some(stream) => stream.fill_reader(py, reader),
         None => Ok(false),
