@@ -11,6 +11,8 @@ import pytest
 # Each program by the name a test asks for: the executables it may have, and Debian's package.
 PROGRAMS = {
     "chromium": (("chromium", "chromium-browser", "google-chrome"), "chromium"),
+    "h2load": (("h2load",), "nghttp2-client"),
+    "nghttp": (("nghttp",), "nghttp2-client"),
     "nginx": (("nginx",), "nginx-light"),
     "redis-server": (("redis-server",), "redis-server"),
     "wrk": (("wrk",), "wrk"),

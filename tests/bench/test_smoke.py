@@ -23,6 +23,7 @@ OURS = "pelton"
         "loop",
         pytest.param("echo", marks=pytest.mark.requires("cc")),
         "idle",
+        pytest.param("http2", marks=pytest.mark.requires("h2load")),
         pytest.param("web", marks=pytest.mark.requires("wrk")),
         "jobs",
     ],

@@ -36,6 +36,12 @@ impl Headers {
         &self.bytes[start as usize..end as usize]
     }
 
+    /// Drops all fields and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.fields.clear();
+    }
+
     /// Adds a field at the end; the name is stored in lower case.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         let name_start = self.position();

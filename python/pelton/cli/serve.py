@@ -25,8 +25,8 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "serve",
         help="Serve an app over HTTP, without workers.",
         description=(
-            "Serves an ASGI 3 application over HTTP/1.1 and WebSocket. SIGTERM or Ctrl-C lets\n"
-            "requests under way end within the stop timeout."
+            "Serves an ASGI 3 application over HTTP/1.1, HTTP/2 and WebSocket. SIGTERM or Ctrl-C\n"
+            "lets requests under way end within the stop timeout."
         ),
     )
     options.app(parser)

@@ -1,4 +1,4 @@
-"""The HTTP server: HTTP/1.1 and WebSocket for any ASGI 3 application.
+"""The HTTP server: HTTP/1.1, HTTP/2 and WebSocket for any ASGI 3 application.
 
 `run(app, port=8000)` serves in a process of its own, `serve` and `Server` in a running loop.
 """

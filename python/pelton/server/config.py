@@ -67,6 +67,22 @@ class Config:
     """From SIGTERM or SIGINT until requests under way are given up."""
     startup_timeout: float | None = None
     """For the app's lifespan startup; None waits for as long as it takes."""
+    http2: bool = True
+    """HTTP/2 for clients that begin with it, or agree on it by TLS."""
+    http2_max_streams: int = 100
+    """Requests under way at once on an HTTP/2 connection; more are refused, to be sent again."""
+    http2_stream_window: int = 128 * _KIBI
+    """Bytes of an HTTP/2 request's body that may wait for the app; 65 535 at least."""
+    http2_connection_window: int = _MEBI
+    """The same for all requests of a connection together."""
+    http2_max_resets: int = 100
+    """Requests that a client takes back, or gets wrong, within ten seconds, beyond half of those
+    that it lets end; more end the connection."""
+    http2_max_control_frames: int = 1000
+    """Frames that carry nothing (pings, settings, empty data) within ten seconds, beyond what its
+    requests explain; more end the connection."""
+    http2_max_continuations: int = 16
+    """Frames that continue one HTTP/2 request head; more end the connection."""
     ws_max_message: int = 16 * _MEBI
     """Larger WebSocket messages close with 1009."""
     ws_max_frame: int | None = None
@@ -101,6 +117,11 @@ class Config:
             raise ConfigError(f"workers is {self.workers}: it must be at least 1")
         if not 1 <= self.max_headers <= 256:
             raise ConfigError(f"max_headers is {self.max_headers}: it must be from 1 to 256")
+        for name in ("http2_stream_window", "http2_connection_window"):
+            if not 65_535 <= getattr(self, name) < 2**31:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}: it must be from 65535 to 2147483647"
+                )
         if self.lifespan not in ("auto", "on", "off"):
             raise ConfigError(f"lifespan is {self.lifespan!r}: it must be 'auto', 'on' or 'off'")
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
@@ -128,6 +149,10 @@ class Config:
             "write_timeout",
             "keep_alive",
             "startup_timeout",
+            "http2_max_streams",
+            "http2_max_resets",
+            "http2_max_control_frames",
+            "http2_max_continuations",
             "ws_max_message",
             "ws_max_frame",
             "ws_max_queue",

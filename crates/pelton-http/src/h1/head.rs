@@ -12,15 +12,15 @@ use super::RequestError;
 /// A request's head, judged: what is here can be understood in one way only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    headers: Headers,
-    method: (u32, u32),
-    path: (u32, u32),
-    query: (u32, u32),
-    version: Version,
-    pub(super) framing: Framing,
-    pub(super) keep_alive: bool,
-    pub(super) expects_continue: bool,
-    upgrade: bool,
+    pub(crate) headers: Headers,
+    pub(crate) method: (u32, u32),
+    pub(crate) path: (u32, u32),
+    pub(crate) query: (u32, u32),
+    pub(crate) version: Version,
+    pub(crate) framing: Framing,
+    pub(crate) keep_alive: bool,
+    pub(crate) expects_continue: bool,
+    pub(crate) upgrade: bool,
 }
 
 /// The protocol version of a request.
@@ -30,11 +30,13 @@ pub enum Version {
     Http10,
     /// HTTP/1.1
     Http11,
+    /// HTTP/2
+    Http2,
 }
 
 /// How a request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// By `content-length`; 0 where there is neither that nor a transfer coding.
     Length(u64),
     /// By chunks.
@@ -205,7 +207,7 @@ impl Scanner {
 }
 
 /// Whether the byte may be in a method or a field name.
-pub(super) fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'!' | b'#' | b'$' | b'%' | b'&'
         | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
@@ -345,7 +347,7 @@ impl<'a> Facts<'a> {
         let Some(host) = self.host else {
             return match version {
                 Version::Http11 => Err(RequestError::Malformed("no host")),
-                Version::Http10 => Ok(()),
+                Version::Http10 | Version::Http2 => Ok(()),
             };
         };
         if host.iter().any(|byte| !is_host_byte(*byte)) {
@@ -385,7 +387,7 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-fn is_host_byte(byte: u8) -> bool {
+pub(crate) fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

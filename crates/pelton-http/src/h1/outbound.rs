@@ -26,6 +26,16 @@ impl Stamp {
         Ok(Self { date: date::format(seconds), server: server.to_vec() })
     }
 
+    /// The `date` field's value.
+    pub(crate) fn date(&self) -> &[u8] {
+        &self.date
+    }
+
+    /// The `server` field's value; empty for no such field.
+    pub(crate) fn server(&self) -> &[u8] {
+        &self.server
+    }
+
     /// Moves to another second.
     pub fn set_time(&mut self, seconds: u64) {
         self.date = date::format(seconds);
@@ -331,7 +341,7 @@ fn has_no_body(status: u16) -> bool {
 }
 
 /// Visible characters, blanks, tabs and bytes above 127.
-fn is_value_byte(byte: u8) -> bool {
+pub(crate) fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 

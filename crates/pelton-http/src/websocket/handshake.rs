@@ -56,14 +56,27 @@ impl Handshake {
             (Some(key), None) if is_key(key) => key,
             _ => return Err(HandshakeError::Key),
         };
-        let subprotocols = headers
-            .get_all(b"sec-websocket-protocol")
-            .flat_map(list)
-            .map(|name| String::from_utf8_lossy(name).into_owned())
-            .collect();
+        Self::new(derive_accept_key(key), head)
+    }
+
+    /// The same over HTTP/2, where the stream itself stands for the key (RFC 8441).
+    ///
+    /// # Errors
+    /// The client's mistake, with the status that answers it.
+    pub fn check_extended(head: &Head) -> Result<Self, HandshakeError> {
+        if head.headers().get(b"sec-websocket-version") != Some(b"13") {
+            return Err(HandshakeError::Version);
+        }
+        Self::new(String::new(), head)
+    }
+
+    fn new(accept_key: String, head: &Head) -> Result<Self, HandshakeError> {
+        let headers = head.headers();
+        let names = headers.get_all(b"sec-websocket-protocol").flat_map(list);
+        let subprotocols = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
         let extensions: Vec<_> =
             headers.get_all(b"sec-websocket-extensions").map(<[u8]>::to_vec).collect();
-        let handshake = Self { accept_key: derive_accept_key(key), extensions, subprotocols };
+        let handshake = Self { accept_key, extensions, subprotocols };
         // Whatever the options are, the header must be one.
         handshake.negotiate(&DeflateOptions::default())?;
         Ok(handshake)

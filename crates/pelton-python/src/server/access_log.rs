@@ -41,5 +41,6 @@ pub(super) fn version(head: &Head) -> &'static str {
     match head.version() {
         Version::Http10 => "1.0",
         Version::Http11 => "1.1",
+        Version::Http2 => "2",
     }
 }

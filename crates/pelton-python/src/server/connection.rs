@@ -13,12 +13,12 @@ use crate::transport::native::{NativeProtocol, NativeTransport};
 
 use super::awaitable::Waiters;
 use super::carrier::{Carrier, FieldIter};
-use super::exchange::PlanExchange;
+use super::door::Served;
 use super::request::Request;
 use super::scope::Addresses;
 use super::shared::Shared;
 use super::websocket::Session;
-use super::{asgi, websocket};
+use super::{dispatch, websocket};
 
 /// The transport's queue: above the first number of bytes applications wait, until the second.
 const WRITE_LIMITS: (usize, usize) = (256 * 1024, 64 * 1024);
@@ -31,7 +31,6 @@ pub(super) struct HttpConnection {
     engine: RefCell<h1::Connection>,
     /// Those who wait for room in the transport's queue.
     writers: Waiters,
-    id: u64,
     me: Weak<Self>,
     transport: RefCell<Option<Rc<dyn NativeTransport>>>,
     current: RefCell<Option<Rc<Request>>>,
@@ -46,12 +45,10 @@ pub(super) struct HttpConnection {
 impl HttpConnection {
     pub(super) fn new(shared: Rc<Shared>) -> Rc<Self> {
         let engine = h1::Connection::new(shared.options.limits.clone(), shared.now());
-        let id = shared.new_id();
         Rc::new_cyclic(|me| Self {
             shared,
             engine: RefCell::new(engine),
             writers: Waiters::default(),
-            id,
             me: me.clone(),
             transport: RefCell::default(),
             current: RefCell::default(),
@@ -62,45 +59,6 @@ impl HttpConnection {
             writing_paused: Cell::new(false),
             closing: Cell::new(false),
         })
-    }
-
-    /// Looks at the timeouts.
-    pub(super) fn tick(&self, py: Python<'_>) {
-        let now = self.shared.now();
-        let queued = self.queued();
-        let session = self.session.borrow().clone();
-        if let Some(session) = session
-            && session.is_open()
-        {
-            session.tick(py, now, queued);
-        } else {
-            let event = {
-                let stamp = self.shared.stamp.borrow();
-                self.engine.borrow_mut().handle_timeout(now, queued, &stamp)
-            };
-            if let Some(Event::Refused(error)) = event {
-                self.on_refused(py, error);
-            }
-        }
-        self.flush(py);
-    }
-
-    /// Serves no further request: closes now, or after the one under way.
-    pub(super) fn shutdown(&self, py: Python<'_>) {
-        self.engine.borrow_mut().shutdown();
-        let session = self.session.borrow().clone();
-        if let Some(session) = session {
-            session.shutdown();
-        }
-        self.flush(py);
-    }
-
-    /// Closes at once.
-    pub(super) fn abort(&self, py: Python<'_>) {
-        self.engine.borrow_mut().abort();
-        if let Some(transport) = self.transport.borrow().as_ref() {
-            transport.abort(py);
-        }
     }
 
     fn write_output(&self, py: Python<'_>, transport: &dyn NativeTransport) {
@@ -151,35 +109,20 @@ impl HttpConnection {
             return self.on_upgrade(py, me, head);
         }
         counters.in_flight.add(1);
-        let mount = self.mount(&head);
+        let mount = dispatch::mount(&self.shared, &head);
         let request = Rc::new(Request::new(me, head, mount));
         *self.current.borrow_mut() = Some(request.clone());
-        let routed = match &self.shared.web {
-            Some(web) if mount.is_none() => {
-                let has_body = request.head.has_body();
-                let mut routed = Ok(None);
-                request.with_head(&mut |head| routed = web.route(py, &head, has_body));
-                routed
-            }
-            _ => Ok(None),
-        };
-        let started = match routed {
-            Ok(Some(routed)) if request.head.has_body() && routed.wants_body() => {
-                *request.plan.borrow_mut() = Some(routed);
-                self.engine.borrow_mut().collect_body(self.shared.now());
-                return self.on_body(py);
-            }
-            Ok(Some(routed)) => start_plan(py, &request, routed),
-            Ok(None) => asgi::start(py, &request),
-            Err(error) => Err(error),
-        };
-        fail_on_error(py, &request, started)
+        if dispatch::begin(py, &request)? {
+            self.engine.borrow_mut().collect_body(self.shared.now());
+            return self.on_body(py);
+        }
+        Ok(())
     }
 
     fn on_upgrade(&self, py: Python<'_>, me: Rc<Self>, head: Head) -> PyResult<()> {
         match Handshake::check(&head) {
             Ok(handshake) => {
-                let mount = self.mount(&head);
+                let mount = dispatch::mount(&self.shared, &head);
                 let session = Session::new(me, head, handshake, mount);
                 *self.session.borrow_mut() = Some(session.clone());
                 websocket::start(py, &session)
@@ -204,34 +147,21 @@ impl HttpConnection {
         }
     }
 
-    /// The mounted app whose prefix the path has.
-    fn mount(&self, head: &Head) -> Option<usize> {
-        self.shared.options.mounts.iter().position(|(prefix, _)| {
-            head.path()
-                .strip_prefix(prefix.as_bytes())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        })
-    }
-
     fn on_body(&self, py: Python<'_>) -> PyResult<()> {
         let Some(request) = self.current.borrow().clone() else { return Ok(()) };
         if request.plan.borrow().is_none() {
             return request.receivers.wake(py);
         }
-        {
+        let body = {
             let mut engine = self.engine.borrow_mut();
             if !engine.is_body_complete() {
                 return Ok(());
             }
-            *request.collected.borrow_mut() = Some(PyBytes::new(py, engine.body()).unbind());
+            let body = PyBytes::new(py, engine.body()).unbind();
             engine.clear_body();
-        }
-        let routed = request.plan.borrow_mut().take();
-        let started = match routed {
-            Some(routed) => start_plan(py, &request, routed),
-            None => Ok(()),
+            body
         };
-        fail_on_error(py, &request, started)
+        dispatch::resume(py, &request, body)
     }
 
     /// The engine answered for us.
@@ -256,20 +186,6 @@ impl HttpConnection {
         if let Err(error) = told.and(self.writers.wake(py)) {
             self.shared.log_error(py, "Error while ending a connection", &error);
         }
-    }
-
-    /// Too many connections: the client may come again.
-    fn turn_away(&self, py: Python<'_>, transport: &dyn NativeTransport) {
-        self.shared.counters.rejected.add(1);
-        self.shared.counters.count_status(503);
-        self.closing.set(true);
-        transport.write(
-            py,
-            b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 21\r\n\
-              content-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n\
-              Too many connections\n",
-        );
-        transport.close(py);
     }
 }
 
@@ -444,24 +360,52 @@ impl Carrier for HttpConnection {
     }
 }
 
+impl Served for HttpConnection {
+    fn tick(&self, py: Python<'_>) {
+        let now = self.shared.now();
+        let queued = self.queued();
+        let session = self.session.borrow().clone();
+        if let Some(session) = session
+            && session.is_open()
+        {
+            session.tick(py, now, queued);
+        } else {
+            let event = {
+                let stamp = self.shared.stamp.borrow();
+                self.engine.borrow_mut().handle_timeout(now, queued, &stamp)
+            };
+            if let Some(Event::Refused(error)) = event {
+                self.on_refused(py, error);
+            }
+        }
+        self.flush(py);
+    }
+
+    fn shutdown(&self, py: Python<'_>) {
+        self.engine.borrow_mut().shutdown();
+        let session = self.session.borrow().clone();
+        if let Some(session) = session {
+            session.shutdown();
+        }
+        self.flush(py);
+    }
+
+    fn abort(&self, py: Python<'_>) {
+        self.engine.borrow_mut().abort();
+        if let Some(transport) = self.transport.borrow().as_ref() {
+            transport.abort(py);
+        }
+    }
+}
+
 impl NativeProtocol for HttpConnection {
     fn name(&self) -> &'static str {
         "HTTP connection"
     }
 
-    fn connection_made(&self, py: Python<'_>, transport: Rc<dyn NativeTransport>) {
+    fn connection_made(&self, _py: Python<'_>, transport: Rc<dyn NativeTransport>) {
         transport.set_write_limits(WRITE_LIMITS.0, WRITE_LIMITS.1);
-        if self.shared.connections.borrow().len() >= self.shared.options.max_connections {
-            return self.turn_away(py, transport.as_ref());
-        }
-        self.shared.counters.accepted.add(1);
         *self.transport.borrow_mut() = Some(transport);
-        if let Some(me) = self.me.upgrade() {
-            self.shared.add_connection(self.id, me);
-        }
-        if self.shared.shutting_down.get() {
-            self.shutdown(py);
-        }
     }
 
     fn data_received(&self, py: Python<'_>, data: &[u8]) {
@@ -515,23 +459,5 @@ impl NativeProtocol for HttpConnection {
         }
         let transport = self.transport.borrow_mut().take();
         drop(transport);
-        self.shared.remove_connection(py, self.id);
-    }
-}
-
-/// Runs the plan of a request whose body, if it wants one, is there.
-fn start_plan(py: Python<'_>, request: &Rc<Request>, routed: crate::web::Routed) -> PyResult<()> {
-    let coroutine = routed.start(py, Rc::new(PlanExchange::new(request.clone())))?;
-    asgi::spawn(py, request, &coroutine)
-}
-
-/// An application that fails before it runs answers 500 like one that fails later.
-fn fail_on_error(py: Python<'_>, request: &Request, started: PyResult<()>) -> PyResult<()> {
-    match started {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            request.report(py, &error);
-            request.fail(py)
-        }
     }
 }

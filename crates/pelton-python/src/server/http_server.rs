@@ -11,8 +11,8 @@ use pyo3::types::PyDict;
 use crate::event_loop::{GilBound, LoopRef};
 use crate::transport::native::{NativeListener, NativeProtocol};
 
-use super::connection::HttpConnection;
 use super::counters::Counters;
+use super::door::Door;
 use super::options::Options;
 use super::shared::Shared;
 
@@ -51,9 +51,8 @@ impl HttpServer {
         // SAFETY: the caller detached the descriptor from its socket: it is open, and ours now.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
         let shared = self.shared.clone();
-        let factory = Rc::new(move |_: Python<'_>| {
-            Ok(HttpConnection::new(shared.clone()) as Rc<dyn NativeProtocol>)
-        });
+        let factory =
+            Rc::new(move |_: Python<'_>| Ok(Door::new(shared.clone()) as Rc<dyn NativeProtocol>));
         let listener = self.shared.event_loop.listen_native(socket, factory)?;
         self.listeners.borrow_mut().push(listener);
         Ok(())

@@ -1,6 +1,6 @@
 //! The HTTP server: connections that live in the loop's thread.
 //!
-//! Bytes come to a [`connection`], whose engine (`pelton-http`) finds requests in them; a
+//! Bytes come through a [`door`] to a [`connection`] (or one of [`http2`]), whose engine (`pelton-http`) finds requests in them; a
 //! [`request`] goes to the framework's plan or, by [`asgi`], to the application; what that sends
 //! comes back to the engine and leaves at the end of the loop's turn.
 
@@ -10,9 +10,12 @@ mod awaitable;
 mod carrier;
 mod connection;
 mod counters;
+mod dispatch;
+mod door;
 mod drain;
 mod exchange;
 mod header_names;
+mod http2;
 mod http_server;
 mod message;
 mod options;

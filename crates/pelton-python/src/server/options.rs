@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pelton_http::{Limits, websocket};
+use pelton_http::{Limits, h2, websocket};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyMapping;
@@ -11,6 +11,8 @@ use pyo3::types::PyMapping;
 /// What a server was configured to.
 pub(super) struct Options {
     pub(super) limits: Arc<Limits>,
+    pub(super) http2: bool,
+    pub(super) http2_limits: Arc<h2::Limits>,
     pub(super) websocket: websocket::Limits,
     /// `None`: WebSocket messages are not compressed.
     pub(super) deflate: Option<websocket::DeflateOptions>,
@@ -47,9 +49,20 @@ impl Options {
             close_timeout: seconds(config, "ws_close_timeout")?,
             write_timeout,
         };
+        let http2_limits = h2::Limits {
+            streams: config.getattr("http2_max_streams")?.extract()?,
+            stream_window: config.getattr("http2_stream_window")?.extract()?,
+            connection_window: config.getattr("http2_connection_window")?.extract()?,
+            continuations: config.getattr("http2_max_continuations")?.extract()?,
+            resets: config.getattr("http2_max_resets")?.extract()?,
+            control_frames: config.getattr("http2_max_control_frames")?.extract()?,
+            ..h2::Limits::default()
+        };
         let server_header: Option<String> = config.getattr("server_header")?.extract()?;
         Ok(Self {
             limits: Arc::new(limits),
+            http2: config.getattr("http2")?.extract()?,
+            http2_limits: Arc::new(http2_limits),
             websocket,
             deflate: deflate(config)?,
             root_path: config.getattr("root_path")?.extract()?,

@@ -122,7 +122,11 @@ fn headers<'py>(py: Python<'py>, shared: &Shared, head: &Head) -> PyResult<Bound
 }
 
 fn version_text<'py>(py: Python<'py>, head: &Head) -> &'py Bound<'py, PyString> {
-    if version(head) == "1.1" { intern!(py, "1.1") } else { intern!(py, "1.0") }
+    match version(head) {
+        "1.1" => intern!(py, "1.1"),
+        "2" => intern!(py, "2"),
+        _ => intern!(py, "1.0"),
+    }
 }
 
 fn method<'py>(py: Python<'py>, method: &str) -> Bound<'py, PyString> {

@@ -14,8 +14,8 @@ use crate::event_loop::LoopRef;
 use crate::web::WebApp;
 
 use super::access_log::AccessLog;
-use super::connection::HttpConnection;
 use super::counters::Counters;
+use super::door::Door;
 use super::header_names::HeaderNames;
 use super::options::Options;
 use super::scope::Templates;
@@ -35,7 +35,7 @@ pub(super) struct Shared {
     pub(super) access_log: Option<AccessLog>,
     pub(super) stamp: RefCell<Stamp>,
     /// The open connections.
-    pub(super) connections: RefCell<HashMap<u64, Rc<HttpConnection>>>,
+    pub(super) connections: RefCell<HashMap<u64, Rc<Door>>>,
     /// Tasks of requests that did not end in their first step. Asyncio itself holds them weakly.
     pub(super) tasks: RefCell<HashMap<u64, Py<PyAny>>>,
     /// Called once when the last connection and the last task are gone.
@@ -131,7 +131,7 @@ impl Shared {
     }
 
     /// Keeps a connection, and looks at its timeouts from now on.
-    pub(super) fn add_connection(&self, id: u64, connection: Rc<HttpConnection>) {
+    pub(super) fn add_connection(&self, id: u64, connection: Rc<Door>) {
         self.connections.borrow_mut().insert(id, connection);
         if !self.ticking.replace(true) {
             self.stamp.borrow_mut().set_time(epoch_seconds());
@@ -182,7 +182,7 @@ impl Shared {
     }
 
     /// All open connections, to be called without the registry borrowed.
-    pub(super) fn all_connections(&self) -> Vec<Rc<HttpConnection>> {
+    pub(super) fn all_connections(&self) -> Vec<Rc<Door>> {
         self.connections.borrow().values().cloned().collect()
     }
 

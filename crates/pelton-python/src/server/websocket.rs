@@ -130,6 +130,11 @@ impl Session {
         }
     }
 
+    /// There is room to write again.
+    pub(super) fn wake_writers(&self, py: Python<'_>) -> PyResult<()> {
+        self.carrier.writers().wake(py)
+    }
+
     /// The connection is gone.
     pub(super) fn lost(&self, py: Python<'_>) -> PyResult<()> {
         self.stage.set(Stage::Over);

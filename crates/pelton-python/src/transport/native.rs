@@ -29,6 +29,11 @@ pub(crate) trait NativeTransport {
     fn peer(&self) -> Option<SocketAddr>;
     /// Our own address, where the socket has one.
     fn local(&self) -> Option<SocketAddr>;
+    /// The protocol that TLS agreed on (`h2`, `http/1.1`); `None` without TLS, or where the client
+    /// named none. Final when the protocol's `connection_made` is called.
+    fn alpn(&self) -> Option<Vec<u8>> {
+        None
+    }
     /// The protocol's `pause_writing` is called above `high` queued bytes, `resume_writing` when
     /// `low` or fewer are left. Defaults: 64 KiB and 16 KiB.
     fn set_write_limits(&self, high: usize, low: usize);

@@ -1,0 +1,27 @@
+//! HTTP/2 as a server speaks it: RFC 9113, with WebSockets (RFC 8441) and priorities (RFC 9218).
+
+mod budget;
+mod connection;
+mod error;
+mod fields;
+mod frame;
+mod headers;
+mod hpack;
+mod inbound;
+mod limits;
+mod outbound;
+mod priority;
+mod settings;
+mod stream;
+mod streams;
+
+pub use connection::{Connection, Event};
+pub use error::{Code, Fault};
+pub use frame::PREFACE;
+pub use limits::Limits;
+
+/// The number of a stream.
+pub type StreamId = u32;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,673 @@
+//! Answers, as they go out.
+
+use std::time::Duration;
+
+use crate::Headers;
+use crate::h1::{RequestError, ResponseError, Stamp, check_field};
+
+use super::StreamId;
+use super::connection::{Connection, Due, Event};
+use super::error::Code;
+use super::frame;
+use super::stream::{Answer, BodyForm, Prepared, Stream};
+use super::streams::ClosedBy;
+
+/// So much is written in one go; then it is the transport's turn.
+const PIECE: usize = 64 * 1024;
+/// A window is renewed when this part of it is used up.
+const RENEW_AT: u32 = 2;
+
+const GONE: ResponseError = ResponseError::OutOfOrder("the stream is over");
+
+impl Connection {
+    /// The part of the body that is there and was not taken.
+    #[must_use]
+    pub fn body(&self, id: StreamId) -> &[u8] {
+        self.streams.get(id).map_or(&[], |stream| &stream.body)
+    }
+
+    /// Whether no more body comes after [`body`](Self::body).
+    #[must_use]
+    pub fn is_body_complete(&self, id: StreamId) -> bool {
+        self.streams.get(id).is_none_or(|stream| stream.ended)
+    }
+
+    /// The trailers that followed a complete body.
+    #[must_use]
+    pub fn trailers(&self, id: StreamId) -> Option<&Headers> {
+        self.streams.get(id)?.trailers.as_ref()
+    }
+
+    /// The application waits for (more of) the body: the client is told to continue, if it asked,
+    /// and the body's timeout counts.
+    pub fn want_body(&mut self, now: Duration, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        if stream.ended {
+            return;
+        }
+        if !stream.wanted {
+            stream.wanted = true;
+            stream.since = now;
+        }
+        if std::mem::take(&mut stream.continue_owed) && stream.received == 0 && !stream.is_begun() {
+            self.write_block(id, 100, None, &Headers::new(), false);
+        }
+    }
+
+    /// The application wants the whole body at once: it is kept here until it is complete.
+    pub fn collect_body(&mut self, now: Duration, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        stream.collecting = true;
+        let held = stream.body.len() as u32;
+        self.release(id, held);
+        self.want_body(now, id);
+    }
+
+    /// What [`body`](Self::body) gave is taken; there is room for more.
+    pub fn clear_body(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        stream.wanted = false;
+        let taken = stream.body.len() as u32;
+        let collecting = stream.collecting;
+        if stream.ended {
+            stream.body = Vec::new();
+        } else {
+            stream.body.clear();
+        }
+        if !collecting {
+            self.release(id, taken);
+        }
+    }
+
+    /// As [`clear_body`](Self::clear_body), but what was there goes to `into`, which is empty.
+    pub fn swap_body(&mut self, id: StreamId, into: &mut Vec<u8>) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        std::mem::swap(&mut stream.body, into);
+        let taken = into.len() as u32;
+        stream.wanted = false;
+        if !stream.collecting {
+            self.release(id, taken);
+        }
+    }
+
+    /// Whether the application should wait until [`Event::Writable`]: more than
+    /// [`Limits::send_buffer`](super::Limits::send_buffer) waits for the client's window.
+    pub fn is_paused(&mut self, id: StreamId) -> bool {
+        let limit = self.limits.send_buffer;
+        let Some(stream) = self.streams.get_mut(id) else { return false };
+        stream.paused = stream.backlog() > limit;
+        stream.paused
+    }
+
+    /// Bytes of the answer that wait for the client's window.
+    #[must_use]
+    pub fn backlog(&self, id: StreamId) -> usize {
+        self.streams.get(id).map_or(0, Stream::backlog)
+    }
+
+    /// Whether the response's head was given, be it sent or not.
+    #[must_use]
+    pub fn is_response_started(&self, id: StreamId) -> bool {
+        self.streams.get(id).is_some_and(|stream| !matches!(stream.answer, Answer::Owed))
+    }
+
+    /// Answers with a whole response.
+    ///
+    /// # Errors
+    /// Nothing was written then, and the request still waits for its answer.
+    pub fn respond<'h>(
+        &mut self,
+        now: Duration,
+        id: StreamId,
+        stamp: &Stamp,
+        status: u16,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+        body: &[u8],
+    ) -> Result<(), ResponseError> {
+        let prepared = self.prepare(id, stamp, status, headers)?;
+        self.begin(now, id, prepared, body, false)
+    }
+
+    /// Begins a response. Its head leaves with the first piece of body.
+    ///
+    /// # Errors
+    /// Nothing changed then.
+    pub fn start_response<'h>(
+        &mut self,
+        id: StreamId,
+        stamp: &Stamp,
+        status: u16,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+    ) -> Result<(), ResponseError> {
+        let prepared = self.prepare(id, stamp, status, headers)?;
+        let stream = self.streams.get_mut(id).ok_or(GONE)?;
+        stream.answer = Answer::Started(prepared);
+        Ok(())
+    }
+
+    /// A piece of the response's body; the response is complete when `more` is false.
+    ///
+    /// # Errors
+    /// A body of another length than announced. If a part of it has left, call
+    /// [`fail`](Self::fail): the client cannot be told in another way.
+    pub fn send_body(
+        &mut self,
+        now: Duration,
+        id: StreamId,
+        data: &[u8],
+        more: bool,
+    ) -> Result<(), ResponseError> {
+        let stream = self.streams.get_mut(id).ok_or(GONE)?;
+        match std::mem::replace(&mut stream.answer, Answer::Owed) {
+            Answer::Started(prepared) => self.begin(now, id, prepared, data, more),
+            Answer::Body(form) => {
+                stream.answer = Answer::Body(form);
+                let next = form.after(data.len(), more)?;
+                stream.answer = if more { Answer::Body(next) } else { Answer::Complete };
+                let data = if form == BodyForm::None { &[] } else { data };
+                self.write_body(now, id, data, !more);
+                Ok(())
+            }
+            before @ (Answer::Owed | Answer::Complete) => {
+                stream.answer = before;
+                Err(ResponseError::OutOfOrder("a body needs a head before it"))
+            }
+        }
+    }
+
+    /// Ends a response, all of whose body was sent with `more`, with trailers.
+    ///
+    /// # Errors
+    /// As for a body that ends; a field that could not leave unharmed.
+    pub fn send_trailers<'h>(
+        &mut self,
+        now: Duration,
+        id: StreamId,
+        fields: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+    ) -> Result<(), ResponseError> {
+        let stream = self.streams.get_mut(id).ok_or(GONE)?;
+        let mut trailers = Headers::new();
+        for (name, value) in fields {
+            check_field(name, value)?;
+            if !is_of_connection(name) {
+                trailers.push(name, value);
+            }
+        }
+        match &stream.answer {
+            Answer::Body(form) => {
+                form.after(0, false)?;
+            }
+            Answer::Started(_) => self.send_body(now, id, &[], true)?,
+            Answer::Owed | Answer::Complete => {
+                return Err(ResponseError::OutOfOrder("trailers need a body before them"));
+            }
+        }
+        let Some(stream) = self.streams.get_mut(id) else { return Ok(()) };
+        stream.answer = Answer::Complete;
+        if stream.has_backlog() {
+            stream.trailers_wait = Some(trailers);
+            return Ok(());
+        }
+        self.write_trailers(now, id, &trailers);
+        Ok(())
+    }
+
+    /// An interim response, such as `103`.
+    ///
+    /// # Errors
+    /// A status that is not interim, a field that could not leave, or a response that has begun.
+    pub fn send_informational<'h>(
+        &mut self,
+        id: StreamId,
+        status: u16,
+        fields: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+    ) -> Result<(), ResponseError> {
+        let stream = self.streams.get(id).ok_or(GONE)?;
+        if stream.is_begun() {
+            return Err(ResponseError::OutOfOrder("the response has begun"));
+        }
+        if !(100..200).contains(&status) || status == 101 {
+            return Err(ResponseError::Status(status));
+        }
+        let mut headers = Headers::new();
+        for (name, value) in fields {
+            check_field(name, value)?;
+            if !is_of_connection(name) {
+                headers.push(name, value);
+            }
+        }
+        self.write_block(id, status, None, &headers, false);
+        Ok(())
+    }
+
+    /// The application failed: 500 where nothing of its response has left, otherwise a reset.
+    pub fn fail(&mut self, now: Duration, id: StreamId, stamp: &Stamp) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        if stream.is_begun() {
+            return self.reset(now, id, Code::Internal);
+        }
+        stream.answer = Answer::Owed;
+        let headers = [(&b"content-type"[..], &b"text/plain; charset=utf-8"[..])];
+        let body = b"Internal Server Error";
+        if self.respond(now, id, stamp, 500, headers.into_iter(), body).is_err() {
+            self.reset(now, id, Code::Internal);
+        }
+    }
+
+    /// Gives a stream up; no event follows.
+    pub fn reset(&mut self, now: Duration, id: StreamId, code: Code) {
+        let Some(mut stream) = self.streams.close(id, ClosedBy::Us) else { return };
+        self.release_dropped(&mut stream);
+        frame::write_reset(&mut self.output, id, code);
+        self.close_if_done(now);
+    }
+
+    /// The application of a stream that is over has ended: it no longer counts.
+    pub fn release_stream(&mut self, id: StreamId) {
+        self.streams.release(id);
+    }
+
+    /// Answers a refused request, or gives its stream up if its answer has begun. `false`: it is
+    /// over.
+    pub(super) fn answer_refused(
+        &mut self,
+        now: Duration,
+        stamp: &Stamp,
+        id: StreamId,
+        error: RequestError,
+    ) -> bool {
+        let Some(stream) = self.streams.get_mut(id) else { return false };
+        let begun = stream.is_begun();
+        stream.answer = Answer::Owed;
+        stream.delivered = false;
+        self.streams.abandon(id);
+        let headers = [(&b"content-type"[..], &b"text/plain; charset=utf-8"[..])];
+        let text = format!("{error}\n");
+        let status = error.status();
+        if begun {
+            self.reset(now, id, Code::Cancel);
+        } else if self
+            .respond(now, id, stamp, status, headers.into_iter(), text.as_bytes())
+            .is_err()
+        {
+            self.reset(now, id, Code::Internal);
+        }
+        true
+    }
+
+    /// Answers a request that was never opened: its method is not kept, so there is no body.
+    pub(super) fn answer_refused_head(
+        &mut self,
+        stamp: &Stamp,
+        id: StreamId,
+        error: RequestError,
+        ended: bool,
+    ) {
+        let mut headers = Headers::new();
+        headers.push(b"date", stamp.date());
+        if !stamp.server().is_empty() {
+            headers.push(b"server", stamp.server());
+        }
+        self.write_block(id, error.status(), Some(0), &headers, true);
+        if !ended {
+            frame::write_reset(&mut self.output, id, Code::NoError);
+        }
+    }
+
+    /// Checks a response's head and adds what every one has.
+    fn prepare<'h>(
+        &mut self,
+        id: StreamId,
+        stamp: &Stamp,
+        status: u16,
+        fields: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+    ) -> Result<Prepared, ResponseError> {
+        let stream = self.streams.get(id).ok_or(GONE)?;
+        if !matches!(stream.answer, Answer::Owed) {
+            return Err(ResponseError::OutOfOrder("a response's head was sent already"));
+        }
+        if !(200..=999).contains(&status) {
+            return Err(ResponseError::Status(status));
+        }
+        let mut headers = std::mem::take(&mut self.scratch_fields);
+        headers.clear();
+        let mut length = None;
+        let (mut has_date, mut has_server) = (false, false);
+        for (name, value) in fields {
+            check_field(name, value)?;
+            match name.len() {
+                4 => has_date |= name.eq_ignore_ascii_case(b"date"),
+                6 => has_server |= name.eq_ignore_ascii_case(b"server"),
+                14 if name.eq_ignore_ascii_case(b"content-length") => {
+                    note_length(&mut length, value)?;
+                    continue;
+                }
+                _ if is_of_connection(name) => continue,
+                _ => {}
+            }
+            headers.push(name, value);
+        }
+        if !has_date {
+            headers.push(b"date", stamp.date());
+        }
+        if !has_server && !stamp.server().is_empty() {
+            headers.push(b"server", stamp.server());
+        }
+        Ok(Prepared { status, headers, length })
+    }
+
+    /// Sends a head with the first piece of its body.
+    fn begin(
+        &mut self,
+        now: Duration,
+        id: StreamId,
+        prepared: Prepared,
+        data: &[u8],
+        more: bool,
+    ) -> Result<(), ResponseError> {
+        let stream = self.streams.get_mut(id).ok_or(GONE)?;
+        let form = stream.form(&prepared, data.len(), more);
+        let next = match form.after(data.len(), more) {
+            Ok(next) => next,
+            Err(error) => {
+                self.scratch_fields = prepared.headers;
+                return Err(error);
+            }
+        };
+        let length = match form {
+            BodyForm::Length(length) => Some(length),
+            BodyForm::None if prepared.status == 204 => None,
+            BodyForm::None if stream.is_head && !more => {
+                prepared.length.or(Some(data.len() as u64))
+            }
+            BodyForm::None | BodyForm::Open => prepared.length,
+        };
+        stream.answer = if more { Answer::Body(next) } else { Answer::Complete };
+        let data = if form == BodyForm::None { &[] } else { data };
+        let end = !more && data.is_empty();
+        self.write_block(id, prepared.status, length, &prepared.headers, end);
+        self.scratch_fields = prepared.headers;
+        if end {
+            self.finish(now, id);
+        } else if !data.is_empty() {
+            self.write_body(now, id, data, !more);
+        }
+        Ok(())
+    }
+
+    fn write_block(
+        &mut self,
+        id: StreamId,
+        status: u16,
+        length: Option<u64>,
+        headers: &Headers,
+        end: bool,
+    ) {
+        let mut block = std::mem::take(&mut self.scratch);
+        block.clear();
+        self.encoder.begin(&mut block);
+        self.encoder.status(status, &mut block);
+        for (name, value) in headers.iter() {
+            self.encoder.field(name, value, &mut block);
+        }
+        if let Some(length) = length {
+            let mut digits = [0; 20];
+            self.encoder.field(b"content-length", decimal(length, &mut digits), &mut block);
+        }
+        let max = self.client.max_payload as usize;
+        frame::write_headers(&mut self.output, id, &block, end, max);
+        self.scratch = block;
+    }
+
+    fn write_trailers(&mut self, now: Duration, id: StreamId, trailers: &Headers) {
+        if trailers.is_empty() {
+            frame::write_data(&mut self.output, id, &[], true);
+        } else {
+            let mut block = Vec::new();
+            self.encoder.begin(&mut block);
+            for (name, value) in trailers.iter() {
+                self.encoder.field(name, value, &mut block);
+            }
+            let max = self.client.max_payload as usize;
+            frame::write_headers(&mut self.output, id, &block, true, max);
+        }
+        self.finish(now, id);
+    }
+
+    /// Sends a piece of body as far as the windows let it through; the rest waits.
+    fn write_body(&mut self, now: Duration, id: StreamId, data: &[u8], end: bool) {
+        let max = self.client.max_payload as usize;
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        let mut rest = data;
+        if !stream.has_backlog() {
+            while !rest.is_empty() && self.output.len() < PIECE {
+                let room = stream.window_out.min(self.window_out).max(0);
+                let size = usize::try_from(room).unwrap_or(0).min(max).min(rest.len());
+                if size == 0 {
+                    break;
+                }
+                let (piece, after) = rest.split_at(size);
+                frame::write_data(&mut self.output, id, piece, end && after.is_empty());
+                stream.window_out -= size as i64;
+                self.window_out -= size as i64;
+                self.control.earn(2000);
+                rest = after;
+            }
+            if rest.is_empty() {
+                if end && data.is_empty() {
+                    frame::write_data(&mut self.output, id, &[], true);
+                }
+                if end {
+                    self.finish(now, id);
+                }
+                return;
+            }
+        }
+        stream.wait(rest);
+        stream.end_waits = end;
+        self.enqueue(id);
+    }
+
+    /// The stream has something to send.
+    pub(super) fn enqueue(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        if stream.window_out > 0 && self.window_out > 0 {
+            stream.blocked = None;
+        }
+        if !stream.queued {
+            stream.queued = true;
+            self.sending[usize::from(stream.urgency.0)].push_back(id);
+        }
+    }
+
+    /// Writes what the windows let through, a frame of each stream in turn, the urgent first.
+    pub(super) fn pump(&mut self, now: Duration) {
+        for level in 0..self.sending.len() {
+            while self.output.len() < PIECE {
+                let Some(id) = self.sending[level].pop_front() else { break };
+                match self.send_next(now, id) {
+                    Turn::Again => self.sending[level].push_back(id),
+                    Turn::Over => {}
+                    Turn::NoWindow => {
+                        // No body can go on until the client enlarges the window; all keep their
+                        // turns.
+                        self.sending[level].push_front(id);
+                        self.mark_blocked(now);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a frame of a stream's backlog.
+    fn send_next(&mut self, now: Duration, id: StreamId) -> Turn {
+        let max = self.client.max_payload as usize;
+        let (limit, all) = (self.limits.send_buffer, self.window_out);
+        let Some(stream) = self.streams.get_mut(id) else { return Turn::Over };
+        let room = usize::try_from(stream.window_out.min(all)).unwrap_or(0);
+        let size = stream.backlog().min(room).min(max);
+        if size == 0 && stream.backlog() > 0 {
+            if all <= 0 {
+                return Turn::NoWindow;
+            }
+            stream.queued = false;
+            stream.blocked.get_or_insert(now);
+            return Turn::Over;
+        }
+        let piece = &stream.waiting[stream.sent..stream.sent + size];
+        let done = size == stream.backlog();
+        let end = done && stream.end_waits;
+        if size > 0 || end {
+            frame::write_data(&mut self.output, id, piece, end);
+            self.control.earn(2000);
+        }
+        stream.sent += size;
+        stream.window_out -= size as i64;
+        self.window_out -= size as i64;
+        stream.blocked = None;
+        if stream.paused && stream.backlog() <= limit / 4 {
+            stream.paused = false;
+            self.due.push_back(Due::Event(Event::Writable(id)));
+        }
+        if !done {
+            return Turn::Again;
+        }
+        stream.queued = false;
+        stream.waiting = Vec::new();
+        stream.sent = 0;
+        if end {
+            stream.end_waits = false;
+            self.finish(now, id);
+        } else if let Some(trailers) = stream.trailers_wait.take() {
+            self.write_trailers(now, id, &trailers);
+        }
+        Turn::Over
+    }
+
+    /// The connection's window is used up: all who have something to send wait for the client.
+    fn mark_blocked(&mut self, now: Duration) {
+        for (_, stream) in self.streams.iter_mut() {
+            if stream.backlog() > 0 {
+                stream.blocked.get_or_insert(now);
+            }
+        }
+    }
+
+    /// The end of an answer was written.
+    fn finish(&mut self, now: Duration, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        self.resets.earn(500);
+        stream.since = now;
+        if stream.ended {
+            self.streams.close(id, ClosedBy::Client);
+        } else if !stream.tunnel {
+            // The rest of the body is not wanted (RFC 9113, 8.1).
+            return self.reset(now, id, Code::NoError);
+        }
+        self.close_if_done(now);
+    }
+
+    /// So many bytes of a stream's body were taken: it may send more, and so may the connection.
+    pub(super) fn release(&mut self, id: StreamId, taken: u32) {
+        self.release_connection(taken);
+        let window = self.limits.stream_window();
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        stream.taken += taken;
+        if !stream.ended && stream.taken >= window / RENEW_AT {
+            frame::write_window_update(&mut self.output, id, stream.taken);
+            stream.window_in += i64::from(stream.taken);
+            stream.taken = 0;
+        }
+    }
+
+    /// As [`release`](Self::release), where the stream does not matter any more.
+    pub(super) fn release_connection(&mut self, taken: u32) {
+        self.taken += taken;
+        if self.taken >= self.limits.connection_window() / RENEW_AT {
+            frame::write_window_update(&mut self.output, 0, self.taken);
+            self.window_in += i64::from(self.taken);
+            self.taken = 0;
+        }
+    }
+
+    /// A body that nobody will take.
+    pub(super) fn release_dropped(&mut self, stream: &mut Stream) {
+        if !stream.collecting {
+            self.release_connection(stream.body.len() as u32);
+        }
+        stream.body = Vec::new();
+    }
+}
+
+/// What came of a stream's turn to send.
+enum Turn {
+    Again,
+    Over,
+    /// The connection's window is used up.
+    NoWindow,
+}
+
+impl Stream {
+    fn form(&self, prepared: &Prepared, first: usize, more: bool) -> BodyForm {
+        if self.tunnel && (200..300).contains(&prepared.status) {
+            BodyForm::Open
+        } else if self.is_head || matches!(prepared.status, 204 | 304) {
+            BodyForm::None
+        } else if let Some(length) = prepared.length {
+            BodyForm::Length(length)
+        } else if more {
+            BodyForm::Open
+        } else {
+            BodyForm::Length(first as u64)
+        }
+    }
+}
+
+impl BodyForm {
+    /// What remains after a piece of this size.
+    fn after(self, size: usize, more: bool) -> Result<Self, ResponseError> {
+        match self {
+            Self::Length(missing) => match missing.checked_sub(size as u64) {
+                None => Err(ResponseError::BodyTooLong),
+                Some(1..) if !more => Err(ResponseError::BodyTooShort),
+                Some(missing) => Ok(Self::Length(missing)),
+            },
+            Self::Open | Self::None => Ok(self),
+        }
+    }
+}
+
+/// Fields that are HTTP/1.1's way to speak of the connection.
+fn is_of_connection(name: &[u8]) -> bool {
+    match name.len() {
+        7 => name.eq_ignore_ascii_case(b"upgrade"),
+        10 => name.eq_ignore_ascii_case(b"connection") || name.eq_ignore_ascii_case(b"keep-alive"),
+        16 => name.eq_ignore_ascii_case(b"proxy-connection"),
+        17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
+        _ => false,
+    }
+}
+
+fn note_length(length: &mut Option<u64>, value: &[u8]) -> Result<(), ResponseError> {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(value).ok().filter(|_| digits);
+    let said = text.and_then(|text| text.parse().ok()).ok_or(ResponseError::ContentLength)?;
+    match length.replace(said) {
+        Some(before) if before != said => Err(ResponseError::ContentLength),
+        _ => Ok(()),
+    }
+}
+
+fn decimal(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    &digits[at..]
+}

@@ -1,0 +1,179 @@
+//! One stream, as a request sees it.
+
+use std::rc::Rc;
+
+use pelton_http::h1::ResponseError;
+use pelton_http::h2::StreamId;
+use pelton_http::websocket::Handshake;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::super::awaitable::Waiters;
+use super::super::carrier::{Carrier, FieldIter};
+use super::super::request::Request;
+use super::super::scope::Addresses;
+use super::super::shared::Shared;
+use super::connection::Http2Connection;
+
+/// A stream of a connection. When it is dropped, whoever worked on it has ended.
+pub(super) struct Http2Stream {
+    connection: Rc<Http2Connection>,
+    id: StreamId,
+    writers: Waiters,
+}
+
+impl Http2Stream {
+    pub(super) fn new(connection: Rc<Http2Connection>, id: StreamId) -> Self {
+        Self { connection, id, writers: Waiters::default() }
+    }
+}
+
+impl Carrier for Http2Stream {
+    fn shared(&self) -> &Rc<Shared> {
+        &self.connection.shared
+    }
+
+    fn addresses(&self, py: Python<'_>) -> PyResult<&Addresses> {
+        self.connection.addresses(py)
+    }
+
+    fn client_text(&self) -> String {
+        self.connection.client_text()
+    }
+
+    fn take_body(&self, py: Python<'_>) -> PyResult<Option<(Py<PyBytes>, bool)>> {
+        let mut engine = self.connection.engine.borrow_mut();
+        let complete = engine.is_body_complete(self.id);
+        let there = engine.body(self.id);
+        if there.is_empty() && !complete {
+            engine.want_body(self.connection.shared.now(), self.id);
+            drop(engine);
+            self.connection.advance(py);
+            return Ok(None);
+        }
+        let body = PyBytes::new(py, there).unbind();
+        engine.clear_body(self.id);
+        drop(engine);
+        if !complete {
+            self.connection.advance(py);
+        }
+        Ok(Some((body, !complete)))
+    }
+
+    fn swap_body(&self, py: Python<'_>, into: &mut Vec<u8>) -> Option<bool> {
+        let mut engine = self.connection.engine.borrow_mut();
+        let complete = engine.is_body_complete(self.id);
+        if engine.body(self.id).is_empty() && !complete {
+            engine.want_body(self.connection.shared.now(), self.id);
+            drop(engine);
+            self.connection.advance(py);
+            return None;
+        }
+        engine.swap_body(self.id, into);
+        drop(engine);
+        if !complete {
+            self.connection.advance(py);
+        }
+        Some(!complete)
+    }
+
+    fn queued(&self) -> usize {
+        self.connection.queued() + self.connection.engine.borrow().backlog(self.id)
+    }
+
+    fn is_writing_paused(&self) -> bool {
+        self.connection.is_writing_paused()
+            || self.connection.engine.borrow_mut().is_paused(self.id)
+    }
+
+    fn writers(&self) -> &Waiters {
+        &self.writers
+    }
+
+    fn is_response_started(&self) -> bool {
+        self.connection.engine.borrow().is_response_started(self.id)
+    }
+
+    fn start_response(&self, status: u16, fields: FieldIter<'_, '_>) -> Result<(), ResponseError> {
+        let stamp = self.connection.shared.stamp.borrow();
+        self.connection.engine.borrow_mut().start_response(self.id, &stamp, status, fields)
+    }
+
+    fn send_body(&self, data: &[u8], more: bool) -> Result<(), ResponseError> {
+        let now = self.connection.shared.now();
+        let sent = self.connection.engine.borrow_mut().send_body(now, self.id, data, more);
+        if !more {
+            self.connection.forget_socket(self.id);
+        }
+        sent
+    }
+
+    fn respond(
+        &self,
+        status: u16,
+        fields: FieldIter<'_, '_>,
+        body: &[u8],
+    ) -> Result<(), ResponseError> {
+        let shared = &self.connection.shared;
+        let stamp = shared.stamp.borrow();
+        let mut engine = self.connection.engine.borrow_mut();
+        let answered = engine.respond(shared.now(), self.id, &stamp, status, fields, body);
+        drop(engine);
+        self.connection.forget_socket(self.id);
+        answered
+    }
+
+    fn fail(&self) {
+        let shared = &self.connection.shared;
+        let stamp = shared.stamp.borrow();
+        self.connection.engine.borrow_mut().fail(shared.now(), self.id, &stamp);
+        self.connection.forget_socket(self.id);
+    }
+
+    fn finish_request(&self, py: Python<'_>, request: &Request) -> PyResult<()> {
+        self.connection.forget(self.id);
+        request.answered(py)
+    }
+
+    fn advance(&self, py: Python<'_>) {
+        self.connection.advance(py);
+    }
+
+    fn flush(&self, py: Python<'_>) {
+        self.connection.pump_socket(py, self.id);
+        self.connection.advance(py);
+    }
+
+    fn accept(
+        &self,
+        handshake: &Handshake,
+        subprotocol: Option<&str>,
+        fields: FieldIter<'_, '_>,
+    ) -> Result<Vec<u8>, ResponseError> {
+        let shared = &self.connection.shared;
+        let chosen = subprotocol.map(|name| (&b"sec-websocket-protocol"[..], name.as_bytes()));
+        let stamp = shared.stamp.borrow();
+        let mut engine = self.connection.engine.borrow_mut();
+        let _ = handshake;
+        engine.start_response(
+            self.id,
+            &stamp,
+            200,
+            chosen.into_iter().chain(fields.map(|(name, value)| (name, value))),
+        )?;
+        engine.send_body(shared.now(), self.id, b"", true)?;
+        shared.counters.count_status(200);
+        let early = engine.body(self.id).to_vec();
+        engine.clear_body(self.id);
+        Ok(early)
+    }
+}
+
+impl Drop for Http2Stream {
+    fn drop(&mut self) {
+        match self.connection.engine.try_borrow_mut() {
+            Ok(mut engine) => engine.release_stream(self.id),
+            Err(_) => self.connection.ended.borrow_mut().push(self.id),
+        }
+    }
+}
