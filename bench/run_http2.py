@@ -1,5 +1,5 @@
-"""HTTP/2 by h2load: one connection with 64 streams, and 8 with 8. Ours beside Granian and Hypercorn,
-and our own HTTP/1.1 on 64 connections for comparison.
+"""HTTP/2 by h2load: one connection with 64 streams, and 8 with 8. Ours beside Granian and
+Hypercorn, and our own HTTP/1.1 on 64 connections for comparison.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.server.http2_support import Fields, Http2Client, http2
+from pelton.server import stats
+from tests.server.http2_support import Fields, Http2Client, forget_servers, http2
 from tests.server.support import Address, Receive, Scope, Send, run, serving
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -99,9 +100,7 @@ def test_the_scope_and_the_subprotocol() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scopes.append(scope)
         await receive()
-        await send(
-            {"type": "websocket.accept", "subprotocol": "two", "headers": [(b"x-a", b"b")]}
-        )
+        await send({"type": "websocket.accept", "subprotocol": "two", "headers": [(b"x-a", b"b")]})
         await send({"type": "websocket.close", "code": 4001})
 
     async def main() -> None:
@@ -202,16 +201,18 @@ def test_a_client_that_leaves(how: str) -> None:
                     await ended.wait()
             await ended.wait()
             assert codes == [1006]
-            while address.server.stats()["open_websockets"]:
-                await asyncio.sleep(0)
+            # The app ended in the step that set the event.
+            assert stats()["open_websockets"] == 0
 
+    forget_servers()
     run(main())
 
 
 def test_sockets_and_requests_share_a_connection() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            return await echo(scope, receive, send)
+            await echo(scope, receive, send)
+            return
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body", "body": b"plain"})
 

@@ -1,5 +1,6 @@
 //! HTTP/2 as a server speaks it: RFC 9113, with WebSockets (RFC 8441) and priorities (RFC 9218).
 
+mod bodies;
 mod budget;
 mod connection;
 mod error;
@@ -11,6 +12,7 @@ mod inbound;
 mod limits;
 mod outbound;
 mod priority;
+mod sending;
 mod settings;
 mod stream;
 mod streams;
