@@ -972,6 +972,9 @@ class NewJob:
         retry: RetryPolicy | None = None,
         result_ttl: float = 86_400.0,
         group: str | None = None,  # members of one workflow share it
+        headers: bytes | None = None,  # ride along, never looked into
+        limit_key: str | None = None,  # whose share of the task's limit for each key it uses
+        key_ttl: float | None = None,  # seconds for which `key` stays taken, ended or not
     ) -> NewJob: ...
     id: str
 
@@ -980,9 +983,15 @@ def new_job_id() -> str:
 
 @final
 class Edge:
-    """`child` waits for `parent`, and gets its result at `position` of its `inputs`."""
+    """`child` waits for `parent`, and gets its result at `position` of its `inputs`.
 
-    def __new__(cls, parent: str, child: str, position: int = 0) -> Edge: ...
+    `on_failure`: it waits for the first of its parents that is dead or cancelled, and gets a JSON
+    object with `job`, `state`, `reason` and `error` instead; it is cancelled when all succeeded.
+    """
+
+    def __new__(
+        cls, parent: str, child: str, position: int = 0, *, on_failure: bool = False
+    ) -> Edge: ...
 
 @final
 class LeasedJob:
@@ -1000,6 +1009,7 @@ class LeasedJob:
     key: str | None
     group: str | None
     created_at: float
+    headers: bytes | None
 
 @final
 class Outcome:
@@ -1018,6 +1028,12 @@ class Outcome:
     @staticmethod
     def release(job: LeasedJob) -> Outcome:
         """Back to its queue, not run (a worker that stops): the attempt does not count."""
+    @staticmethod
+    def suspend(
+        job: LeasedJob, *, until: float | None = None, signal: str | None = None
+    ) -> Outcome:
+        """Aside until a time (None: for ever), or until the signal came: at once where it came
+        before. The attempt goes on then, with all its steps."""
 
 @final
 class Settled:
@@ -1054,6 +1070,30 @@ class JobRecord:
     error: bytes | None  # of the last failed attempt
     cancel_requested: bool
     version: int  # grows with each change that `watch` should see
+    headers: bytes | None
+    limit_key: str | None
+    signal: str | None  # that it waits for
+
+@final
+class AttemptRecord:
+    """An attempt that did not succeed."""
+
+    attempt: int
+    token: int
+    worker: str | None
+    started_at: float | None
+    ended_at: float
+    end: str  # "failed", "lost" (its worker went away) or "cancelled"
+    error: bytes | None
+
+@final
+class LimitRecord:
+    """A limit that holds across all workers."""
+
+    scope: str  # "queue:NAME", "task:NAME", or "key:TASK": of each of its keys
+    concurrency: int | None
+    rate: float | None  # a second
+    burst: float | None
 
 @final
 class QueueRecord:
@@ -1074,12 +1114,15 @@ class WorkerRecord:
     running: int
     processed: int
     failed: int
+    report: bytes | None  # what the worker says of itself
 
 @final
 class ScheduleSpec:
-    """A schedule declared in code. Exactly one of `cron` and `every` is given.
+    """A schedule. Exactly one of `cron`, `every`, `solar` and `at` is given.
 
-    `cron`: five fields, or six with seconds first. `tz`: an IANA name. `every`: seconds.
+    `cron`: five fields, or six with seconds first. `tz`: an IANA name. `every`: seconds. `solar`:
+    an event of the sun, latitude, longitude. `at`: once, in seconds since the epoch. `catch_up`:
+    how many missed ticks fire at most, the newest.
     `template`: a NewJob whose id, key and run_at are ignored. A tick that a stopped scheduler
     missed fires once on return if it is younger than `grace` seconds.
     """
@@ -1092,7 +1135,10 @@ class ScheduleSpec:
         cron: str | None = None,
         tz: str = "UTC",
         every: float | None = None,
+        solar: tuple[str, float, float] | None = None,
+        at: float | None = None,
         grace: float = 60.0,
+        catch_up: int = 1,
     ) -> ScheduleSpec: ...
     name: str
 
@@ -1107,6 +1153,10 @@ class ScheduleRecord:
     next_at: float | None
     last_at: float | None
     last_job: str | None
+    owner: str  # "@api": made at run time
+    paused: bool
+    grace: float
+    catch_up: int
 
 @final
 class Broker:
@@ -1168,6 +1218,69 @@ class Broker:
     def schedules(
         self, *, waiter: asyncio.Future[Any] | None = None
     ) -> list[ScheduleRecord] | None: ...
+    def signal(
+        self, id: str, name: str, value: bytes, *, waiter: asyncio.Future[Any] | None = None
+    ) -> bool | None:
+        """Sends a signal to a job; False: it has ended, or is unknown."""
+    def history(
+        self, id: str, *, waiter: asyncio.Future[Any] | None = None
+    ) -> list[AttemptRecord] | None:
+        """The attempts of a job that did not succeed, oldest first; the newest 50."""
+    def group_counts(
+        self, group: str, *, waiter: asyncio.Future[Any] | None = None
+    ) -> dict[State, int] | None:
+        """How many jobs of a workflow are in each state."""
+    def cancel_group(
+        self, group: str, reason: str = ..., *, waiter: asyncio.Future[Any] | None = None
+    ) -> int | None:
+        """Cancels all jobs of a workflow that have not ended. How many."""
+    def purge_queue(
+        self, queue: str, limit: int = 1000, *, waiter: asyncio.Future[Any] | None = None
+    ) -> int | None:
+        """Cancels up to `limit` jobs of a queue that are not running. How many."""
+    def set_limit(
+        self,
+        scope: str,
+        *,
+        concurrency: int | None = None,
+        rate: float | None = None,
+        burst: float | None = None,
+        waiter: asyncio.Future[Any] | None = None,
+    ) -> None:
+        """Sets a limit for all workers, or removes it where neither is given."""
+    def limits(self, *, waiter: asyncio.Future[Any] | None = None) -> list[LimitRecord] | None:
+        """All limits, by scope."""
+    def acquire(
+        self,
+        bucket: str,
+        rate: float,
+        burst: float | None = None,
+        cost: float = 1.0,
+        *,
+        waiter: asyncio.Future[Any] | None = None,
+    ) -> float | None:
+        """Takes from a bucket that all programs share: None, or the seconds to wait before the
+        next try."""
+    def put_schedule(
+        self, schedule: ScheduleSpec, *, waiter: asyncio.Future[Any] | None = None
+    ) -> None:
+        """Adds or changes a schedule that no program declares."""
+    def remove_schedule(
+        self, name: str, *, waiter: asyncio.Future[Any] | None = None
+    ) -> bool | None:
+        """False: there is none of this name."""
+    def pause_schedule(
+        self, name: str, paused: bool, *, waiter: asyncio.Future[Any] | None = None
+    ) -> bool | None:
+        """False: there is none of this name."""
+    def run_schedule(
+        self, name: str, *, waiter: asyncio.Future[Any] | None = None
+    ) -> str | None:
+        """Enqueues a schedule's job now; its id, or None where there is no such schedule."""
+    def order_workers(
+        self, name: str | None, order: bytes, *, waiter: asyncio.Future[Any] | None = None
+    ) -> int | None:
+        """Orders something of the workers of this name, or of all. How many were told."""
 
 @final
 class WorkerSession:
@@ -1176,7 +1289,7 @@ class WorkerSession:
 
     `on_cancel(ids)` is called from that thread, with the GIL, when running jobs should be
     cancelled; `on_lost(ids)` when their leases were lost (the process slept, say): their outcomes
-    will be stale, so stop them.
+    will be stale, so stop them; `on_order(orders)` for what `Broker.order_workers` was given.
     """
 
     def __new__(
@@ -1190,6 +1303,7 @@ class WorkerSession:
         lease: float = 15.0,
         on_cancel: Callable[[list[str]], None],
         on_lost: Callable[[list[str]], None],
+        on_order: Callable[[list[bytes]], None] | None = None,
     ) -> WorkerSession: ...
     def lease(
         self, limit: int, wait: float, *, waiter: asyncio.Future[Any] | None = None
@@ -1203,6 +1317,31 @@ class WorkerSession:
         """One write for all: states, results, successors, next attempts."""
     def progress(self, job: LeasedJob, fraction: float, message: str | None = None) -> None:
         """Returns at once; only the newest is written, at most 20 times a second."""
+    def steps(
+        self, job: LeasedJob, *, waiter: asyncio.Future[Any] | None = None
+    ) -> dict[str, bytes] | None:
+        """The results of the steps that the job has finished, by name."""
+    def save_step(
+        self,
+        job: LeasedJob,
+        step: str,
+        value: bytes,
+        *,
+        waiter: asyncio.Future[Any] | None = None,
+    ) -> bool | None:
+        """Keeps a step's result for later attempts; False where the lease is lost."""
+    def take_signal(
+        self,
+        job: LeasedJob,
+        signal: str,
+        step: str,
+        *,
+        waiter: asyncio.Future[Any] | None = None,
+    ) -> bytes | None:
+        """Makes the oldest signal of this name the result of a step, and gives it; None where none
+        came. The step's own result where it has one."""
+    def report(self, report: bytes) -> None:
+        """What `WorkerRecord.report` says of this worker, from its next sign of life."""
     def close(self) -> None:
         """Ends the heartbeat, removes the worker; leases still held expire by themselves."""
 

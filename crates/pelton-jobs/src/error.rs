@@ -18,6 +18,9 @@ pub enum BrokerError {
     /// The store refused a read or a write; what was asked did not happen.
     #[error("{0}")]
     Store(String),
+    /// This broker cannot do what others can.
+    #[error("{0} is not supported by this broker")]
+    Unsupported(&'static str),
     /// The engine has been closed, or belongs to another process.
     #[error("{0}")]
     Closed(String),

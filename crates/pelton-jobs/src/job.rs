@@ -35,6 +35,19 @@ pub struct NewJob {
     pub result_ttl: f64,
     /// Members of one workflow share it.
     pub group: Option<String>,
+    /// What only some jobs carry.
+    pub extra: Extra,
+}
+
+/// What only some jobs carry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extra {
+    /// Rides along to the worker, never looked into: context, traces, the payload's version.
+    pub headers: Option<Vec<u8>>,
+    /// Whose share of the task's limit per key this job uses.
+    pub limit_key: Option<String>,
+    /// Seconds from the enqueue for which `key` stays taken, though the job may have ended.
+    pub key_ttl: Option<f64>,
 }
 
 /// Names are bounded, so that an index page always holds several.
@@ -48,12 +61,14 @@ impl NewJob {
     pub fn check(&self) -> Result<(), BrokerError> {
         check_name("task", &self.task)?;
         check_name("queue", &self.queue)?;
-        for (what, name) in [("key", &self.key), ("group", &self.group)] {
+        let limit_key = &self.extra.limit_key;
+        for (what, name) in [("key", &self.key), ("group", &self.group), ("limit key", limit_key)] {
             if let Some(name) = name {
                 check_name(what, name)?;
             }
         }
         check_blob("payload", &self.payload)?;
+        check_blob("job's headers", self.extra.headers.as_deref().unwrap_or_default())?;
         if !(-100..=100).contains(&self.priority) {
             return invalid(format!("priority {} is not within -100 to 100", self.priority));
         }
@@ -61,6 +76,7 @@ impl NewJob {
         for (what, value) in [
             ("timeout", self.timeout.unwrap_or(1.0)),
             ("result_ttl", self.result_ttl),
+            ("key_ttl", self.extra.key_ttl.unwrap_or(0.0)),
             ("base_delay", retry.base_delay),
             ("max_delay", retry.max_delay),
             ("factor", retry.factor),
@@ -108,6 +124,19 @@ pub struct Edge {
     pub child: JobId,
     /// Where the parent's result goes among the child's inputs.
     pub position: u32,
+    /// Which end of the parent is waited for.
+    pub on: On,
+}
+
+/// Which end of its parent a child waits for. The edges that lead to one child are all of a kind.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum On {
+    /// All its parents' success; it is cancelled when one of them ends otherwise.
+    #[default]
+    Success,
+    /// The first of its parents that is dead or cancelled: that one is its only input, see
+    /// [`crate::workflow::failure_input`]. It is cancelled once all of them succeeded.
+    Failure,
 }
 
 /// A job that a worker may run, once, while it holds the lease.
@@ -139,6 +168,8 @@ pub struct LeasedJob {
     pub group: Option<String>,
     /// When it was written.
     pub created_at: Time,
+    /// What rides along.
+    pub headers: Option<Vec<u8>>,
 }
 
 /// The lease that an outcome or a progress report belongs to.
@@ -187,6 +218,22 @@ pub enum End {
     Cancelled(String),
     /// Not run: the attempt does not count.
     Release,
+    /// Aside until a time, or until a signal came (at once, where it came already); without both,
+    /// for ever. The attempt goes on then: it does not count twice.
+    Suspend {
+        /// When to go on at the latest.
+        until: Option<Time>,
+        /// The signal that it waits for.
+        signal: Option<String>,
+    },
+}
+
+impl End {
+    /// Whether the attempt goes on later, or never began: then it does not count.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self, Self::Release | Self::Suspend { .. })
+    }
 }
 
 /// What the broker made of an outcome.

@@ -13,6 +13,7 @@ pub mod engine;
 mod error;
 pub mod id;
 pub mod job;
+pub mod limit;
 pub mod record;
 pub mod retry;
 pub mod schedule;

@@ -1,6 +1,8 @@
 //! What a broker tells about jobs, queues, workers and schedules.
 
 use crate::id::JobId;
+use crate::job::Extra;
+use crate::limit::{Limit, Scope};
 use crate::state::State;
 use crate::time::Time;
 
@@ -31,6 +33,39 @@ pub struct JobRecord {
     pub error: Option<Vec<u8>>,
     pub cancel_requested: bool,
     pub version: i64,
+    pub extra: Extra,
+    pub signal: Option<String>,
+}
+
+/// An attempt that did not succeed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptRecord {
+    /// 1 for the first.
+    pub attempt: u32,
+    /// The fence that it ran under: no two attempts of a job have the same.
+    pub token: i64,
+    /// Who ran it.
+    pub worker: Option<String>,
+    /// When it began.
+    pub started_at: Option<Time>,
+    /// When its end was written.
+    pub ended_at: Time,
+    /// `failed`, `lost` or `cancelled`.
+    pub end: String,
+    /// A JSON object, where it failed.
+    pub error: Option<Vec<u8>>,
+}
+
+/// Attempts of one job that are remembered: the newest.
+pub const HISTORY_MAX: usize = 50;
+
+/// A limit, and what of it is in use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitRecord {
+    /// What is limited.
+    pub scope: Scope,
+    /// How.
+    pub limit: Limit,
 }
 
 /// A queue and how many of its jobs are in each state, by the state's number.
@@ -57,6 +92,7 @@ pub struct WorkerRecord {
     pub running: u64,
     pub processed: u64,
     pub failed: u64,
+    pub report: Option<Vec<u8>>,
 }
 
 /// A schedule and where it stands.
@@ -72,6 +108,10 @@ pub struct ScheduleRecord {
     pub next_at: Option<Time>,
     pub last_at: Option<Time>,
     pub last_job: Option<JobId>,
+    pub owner: String,
+    pub paused: bool,
+    pub grace: f64,
+    pub catch_up: u32,
 }
 
 /// Which jobs to list, newest first.

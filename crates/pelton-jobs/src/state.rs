@@ -4,7 +4,7 @@
 //! ```text
 //!             parents done              due                lease             success
 //!  (new) ──▶ waiting ──┬──▶ scheduled ──────▶ queued ───────────▶ running ──────────▶ succeeded
-//!    │          │      └──────────────────────▲ ▲ │                │ │ │
+//!    │          │      └──────────────────────▲ ▲ │                │ │ │   (suspended: scheduled)
 //!    ├──────────│──────▶ scheduled            │ │ │ released, lost │ │ │ failed for good,
 //!    └──────────│──────▶ queued               │ │ └──◀─────────────┘ │ │ lost too often
 //!               │           │                 │ └── failed, retry ───┘ ├──────────▶ dead
@@ -61,6 +61,11 @@ pub enum Event {
     FailedForGood,
     /// Its worker gave it back, not run.
     Released,
+    /// Its worker put it aside, to go on later.
+    Suspended {
+        /// When at the latest.
+        at: Time,
+    },
     /// Its worker went away, and another attempt follows.
     Lost,
     /// Its worker went away, once too often.
@@ -136,6 +141,7 @@ const TABLE: &[(State, Kind, State, &[Effect])] = &[
     (Running, K::FailedAgain, Scheduled, &[EndLease, CountFailure]),
     (Running, K::FailedForGood, Dead, &[EndLease, CountFailure, Finish, EndChildren]),
     (Running, K::Released, Queued, &[EndLease, ForgetAttempt]),
+    (Running, K::Suspended, Scheduled, &[EndLease, ForgetAttempt]),
     (Running, K::Lost, Queued, &[EndLease, CountLoss]),
     (Running, K::LostForGood, Dead, &[EndLease, CountLoss, Finish, EndChildren]),
     (Running, K::CancelAsked, Running, &[TellWorker]),
@@ -158,6 +164,7 @@ enum Kind {
     FailedAgain,
     FailedForGood,
     Released,
+    Suspended,
     Lost,
     LostForGood,
     CancelAsked,
@@ -179,6 +186,7 @@ impl Event {
             Self::FailedAgain { .. } => K::FailedAgain,
             Self::FailedForGood => K::FailedForGood,
             Self::Released => K::Released,
+            Self::Suspended { .. } => K::Suspended,
             Self::Lost => K::Lost,
             Self::LostForGood => K::LostForGood,
             Self::CancelAsked => K::CancelAsked,
@@ -275,6 +283,7 @@ mod tests {
             Event::Expired,
             Event::Retried { waits: false },
             Event::Retried { waits: true },
+            Event::Suspended { at: NOW },
         ];
         for event in &all {
             match event {
@@ -291,13 +300,14 @@ mod tests {
                 | Event::CancelAsked
                 | Event::CancelDone
                 | Event::Expired
+                | Event::Suspended { .. }
                 | Event::Retried { .. } => {}
             }
         }
         all
     }
 
-    /// All 7 x 16 pairs, a row of letters for each state: the state that follows, or a dot where
+    /// All 7 x 17 pairs, a row of letters for each state: the state that follows, or a dot where
     /// the event cannot happen. Columns are in the order of `events`.
     #[test]
     fn every_pair_of_state_and_event() {
@@ -312,13 +322,13 @@ mod tests {
             Some(Cancelled) => 'C',
         };
         let expected = [
-            (Waiting, "qsC........C.C.."),
-            (Scheduled, "...q.......C.C.."),
-            (Queued, "....r......C.C.."),
-            (Running, ".....SsDqqDrC..."),
-            (Succeeded, "................"),
-            (Dead, "..............qw"),
-            (Cancelled, "..............qw"),
+            (Waiting, "qsC........C.C..."),
+            (Scheduled, "...q.......C.C..."),
+            (Queued, "....r......C.C..."),
+            (Running, ".....SsDqqDrC...s"),
+            (Succeeded, "................."),
+            (Dead, "..............qw."),
+            (Cancelled, "..............qw."),
         ];
         for (state, row) in expected {
             let found: String =

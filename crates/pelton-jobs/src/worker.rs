@@ -20,6 +20,10 @@ pub trait WorkerEvents: Send + Sync {
     fn cancel(&self, ids: Vec<JobId>);
     /// The leases of these jobs are lost: their outcomes will be stale.
     fn lost(&self, ids: Vec<JobId>);
+    /// Somebody ordered something of this worker.
+    fn order(&self, orders: Vec<Vec<u8>>) {
+        drop(orders);
+    }
 }
 
 /// A worker at a broker. Its thread renews the leases until their outcomes are in.
@@ -49,6 +53,10 @@ struct SessionState {
     cancels: Vec<JobId>,
     /// Those that they were told of.
     told: HashSet<JobId>,
+    /// What the worker says of itself, with the next renewal.
+    report: Option<Vec<u8>>,
+    /// Orders may be there.
+    look_for_orders: bool,
     closed: bool,
 }
 
@@ -133,6 +141,32 @@ impl WorkerSession {
         }
     }
 
+    /// The steps that a job has finished.
+    pub fn steps(&self, lease: Lease, reply: Reply<Vec<(String, Vec<u8>)>>) {
+        self.inner.engine.write(move |broker, _| broker.steps(lease), reply);
+    }
+
+    /// Keeps the result of a step; `false` where the lease is lost.
+    pub fn save_step(&self, lease: Lease, step: String, value: Vec<u8>, reply: Reply<bool>) {
+        self.inner.engine.write(move |broker, _| broker.save_step(lease, &step, &value), reply);
+    }
+
+    /// Makes a signal the result of a step; `None` where none came.
+    pub fn take_signal(
+        &self,
+        lease: Lease,
+        signal: String,
+        step: String,
+        reply: Reply<Option<Vec<u8>>>,
+    ) {
+        self.inner.engine.write(move |broker, _| broker.take_signal(lease, &signal, &step), reply);
+    }
+
+    /// What others are told of this worker, from its next sign of life.
+    pub fn report(&self, report: Vec<u8>) {
+        self.inner.lock().report = Some(report);
+    }
+
     /// Ends the heartbeat and removes the worker; leases still held expire by themselves.
     pub fn close(&self) -> Result<(), BrokerError> {
         {
@@ -205,6 +239,12 @@ impl CancelPort for Inner {
         state.cancels = ids;
         self.changed.notify_one();
     }
+
+    fn look(&self) {
+        let mut state = self.lock();
+        state.look_for_orders = true;
+        self.changed.notify_one();
+    }
 }
 
 /// The session's thread: it keeps the leases.
@@ -222,6 +262,7 @@ enum Duty {
     Cancel(Vec<JobId>),
     Report(Vec<Progress>),
     Renew(Vec<Lease>),
+    Orders,
     Stop,
 }
 
@@ -255,6 +296,7 @@ impl Keeper {
                     self.next_progress = Instant::now() + PROGRESS_PAUSE;
                 }
                 Duty::Renew(held) => self.renew(held),
+                Duty::Orders => self.take_orders(),
             }
         }
     }
@@ -271,6 +313,9 @@ impl Keeper {
                 cancels.drain(..).filter(|id| held.contains_key(id) && told.insert(*id)).collect();
             if !new.is_empty() {
                 return Duty::Cancel(new);
+            }
+            if std::mem::take(&mut state.look_for_orders) {
+                return Duty::Orders;
             }
             let now = Instant::now();
             if self.next_renewal <= now {
@@ -324,7 +369,26 @@ impl Keeper {
             }
         };
         self.give_up(&held, lost);
+        self.take_orders();
         self.tidy();
+    }
+
+    /// Fetches what was ordered, and leaves the worker's report. What fails is tried again with
+    /// the next renewal.
+    fn take_orders(&self) {
+        let worker = self.inner.worker;
+        let report = self.inner.lock().report.take();
+        let result = wait(|reply| {
+            let take = move |broker: &mut dyn crate::broker::Broker, _| {
+                broker.orders(worker, report.as_deref())
+            };
+            self.inner.engine.write(take, reply);
+        });
+        if let Ok(orders) = result
+            && !orders.is_empty()
+        {
+            self.events.order(orders);
+        }
     }
 
     /// Housekeeping, batch by batch, while there is some and others have had their turn between;

@@ -25,3 +25,33 @@ fn file() -> File {
 }
 
 pelton_testkit::broker_conformance!(file());
+
+/// The same suite on a broker in memory.
+mod memory {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use pelton_jobs::broker::Broker;
+    use pelton_jobs::brokers::sqlite::SqliteBroker;
+    use pelton_testkit::broker_conformance::Store;
+
+    struct Memory {
+        url: String,
+        /// A broker in memory is there while one has it open.
+        _first: SqliteBroker,
+    }
+
+    impl Store for Memory {
+        fn open(&self) -> Box<dyn Broker> {
+            Box::new(SqliteBroker::open(&self.url).unwrap())
+        }
+    }
+
+    fn memory() -> Memory {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let url = format!("memory://suite-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let first = SqliteBroker::open(&url).unwrap();
+        Memory { url, _first: first }
+    }
+
+    pelton_testkit::broker_conformance!(memory());
+}

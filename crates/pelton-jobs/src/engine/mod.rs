@@ -56,6 +56,8 @@ pub(crate) trait CancelPort: Send + Sync {
     fn worker(&self) -> WorkerRow;
     /// All its running jobs that are to be cancelled, told of before or not. Must not block.
     fn cancel(&self, ids: Vec<JobId>);
+    /// Orders may have come. Must not block.
+    fn look(&self);
 }
 
 impl Engine {

@@ -269,6 +269,9 @@ impl WriteThread {
         if commit.cancels {
             self.tell_cancels();
         }
+        if commit.orders {
+            self.ports.iter().for_each(|port| port.look());
+        }
         if !commit.changed.is_empty() && self.shared.watchers.load(Ordering::SeqCst) > 0 {
             self.shared.reads.push(ReadMessage::Changed(commit.changed));
         }

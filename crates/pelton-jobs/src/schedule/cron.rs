@@ -25,7 +25,7 @@ pub struct Cron {
 
 /// Missed ticks that are walked through one by one to find the newest; a schedule that has missed
 /// more gets its next tick counted from now.
-const WALK_MAX: usize = 100_000;
+pub(super) const WALK_MAX: usize = 100_000;
 
 impl Cron {
     /// Five fields, or six with seconds first; `zone` is an IANA name.

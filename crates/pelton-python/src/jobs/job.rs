@@ -84,7 +84,8 @@ pub(super) struct NewJob {
 impl NewJob {
     #[new]
     #[pyo3(signature = (*, id, task, payload, queue="default", priority=0, run_at=None,
-        expires_at=None, key=None, timeout=None, retry=None, result_ttl=86_400.0, group=None))]
+        expires_at=None, key=None, timeout=None, retry=None, result_ttl=86_400.0, group=None,
+        headers=None, limit_key=None, key_ttl=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of the Python constructor")]
     fn new(
         id: &str,
@@ -99,6 +100,9 @@ impl NewJob {
         retry: Option<&Bound<'_, RetryPolicy>>,
         result_ttl: f64,
         group: Option<String>,
+        headers: Option<Vec<u8>>,
+        limit_key: Option<String>,
+        key_ttl: Option<f64>,
     ) -> PyResult<Self> {
         let job = core::NewJob {
             id: id.parse().map_err(convert::error)?,
@@ -115,6 +119,7 @@ impl NewJob {
             retry: retry.map(|retry| retry.get().policy).unwrap_or_default(),
             result_ttl,
             group,
+            extra: core::Extra { headers, limit_key, key_ttl },
         };
         job.check().map_err(convert::error)?;
         Ok(Self { job: Arc::new(job) })
@@ -135,11 +140,12 @@ pub(super) struct Edge {
 #[pymethods]
 impl Edge {
     #[new]
-    #[pyo3(signature = (parent, child, position=0))]
-    fn new(parent: &str, child: &str, position: u32) -> PyResult<Self> {
+    #[pyo3(signature = (parent, child, position=0, *, on_failure=false))]
+    fn new(parent: &str, child: &str, position: u32, on_failure: bool) -> PyResult<Self> {
         let parent = parent.parse().map_err(convert::error)?;
         let child = child.parse().map_err(convert::error)?;
-        Ok(Self { edge: core::Edge { parent, child, position } })
+        let on = if on_failure { core::On::Failure } else { core::On::Success };
+        Ok(Self { edge: core::Edge { parent, child, position, on } })
     }
 }
 
@@ -210,6 +216,11 @@ impl LeasedJob {
     fn created_at(&self) -> f64 {
         self.job.created_at.as_secs()
     }
+
+    #[getter]
+    fn headers<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.job.headers.as_ref().map(|headers| PyBytes::new(py, headers))
+    }
 }
 
 /// How an attempt ended.
@@ -260,6 +271,18 @@ impl Outcome {
     #[staticmethod]
     fn release(job: &Bound<'_, LeasedJob>) -> Self {
         Self::of(job, End::Release)
+    }
+
+    /// Aside until a time (None: for ever) or until a signal came: the attempt goes on then.
+    #[staticmethod]
+    #[pyo3(signature = (job, *, until=None, signal=None))]
+    fn suspend(
+        job: &Bound<'_, LeasedJob>,
+        until: Option<f64>,
+        signal: Option<String>,
+    ) -> PyResult<Self> {
+        let until = until.map(|at| convert::time("until", at)).transpose()?;
+        Ok(Self::of(job, End::Suspend { until, signal }))
     }
 }
 

@@ -4,6 +4,7 @@ mod answer;
 mod broker;
 mod convert;
 mod courier;
+mod history;
 mod job;
 mod record;
 mod schedule;
@@ -21,6 +22,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<job::Outcome>()?;
     module.add_class::<job::Settled>()?;
     module.add_class::<record::JobRecord>()?;
+    module.add_class::<history::AttemptRecord>()?;
+    module.add_class::<history::LimitRecord>()?;
     module.add_class::<record::QueueRecord>()?;
     module.add_class::<record::WorkerRecord>()?;
     module.add_class::<record::ScheduleRecord>()?;

@@ -156,6 +156,21 @@ impl JobRecord {
     fn version(&self) -> i64 {
         self.record.version
     }
+
+    #[getter]
+    fn headers<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        bytes(py, self.record.extra.headers.as_ref())
+    }
+
+    #[getter]
+    fn limit_key(&self) -> Option<&str> {
+        self.record.extra.limit_key.as_deref()
+    }
+
+    #[getter]
+    fn signal(&self) -> Option<&str> {
+        self.record.signal.as_deref()
+    }
 }
 
 /// A queue, and how many of its jobs are in each state.
@@ -262,6 +277,11 @@ impl WorkerRecord {
     fn failed(&self) -> u64 {
         self.record.failed
     }
+
+    #[getter]
+    fn report<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        bytes(py, self.record.report.as_ref())
+    }
 }
 
 /// A schedule, and where it stands.
@@ -322,5 +342,25 @@ impl ScheduleRecord {
     #[getter]
     fn last_job(&self) -> Option<String> {
         self.record.last_job.map(|id| id.to_string())
+    }
+
+    #[getter]
+    fn owner(&self) -> &str {
+        &self.record.owner
+    }
+
+    #[getter]
+    fn paused(&self) -> bool {
+        self.record.paused
+    }
+
+    #[getter]
+    fn grace(&self) -> f64 {
+        self.record.grace
+    }
+
+    #[getter]
+    fn catch_up(&self) -> u32 {
+        self.record.catch_up
     }
 }

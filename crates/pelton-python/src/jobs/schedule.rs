@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pelton_jobs::broker::Tick;
-use pelton_jobs::schedule::{self as core, Cron, Interval, Rule};
+use pelton_jobs::schedule::{self as core, Cron, Interval, Rule, Solar};
 use pelton_jobs::scheduler;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -14,36 +14,47 @@ use super::convert;
 use super::courier::Courier;
 use super::job::NewJob;
 
-/// A schedule declared in code. Exactly one of `cron` and `every` is given.
+/// A schedule. Exactly one of `cron`, `every`, `solar` and `at` is given.
 #[pyclass(frozen, module = "pelton._core")]
 pub(super) struct ScheduleSpec {
-    spec: core::ScheduleSpec,
+    pub(super) spec: core::ScheduleSpec,
 }
 
 #[pymethods]
 impl ScheduleSpec {
     #[new]
-    #[pyo3(signature = (*, name, template, cron=None, tz="UTC", every=None, grace=60.0))]
+    #[pyo3(signature = (*, name, template, cron=None, tz="UTC", every=None, solar=None, at=None,
+        grace=60.0, catch_up=1))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of the Python constructor")]
     fn new(
         name: String,
         template: &Bound<'_, NewJob>,
         cron: Option<&str>,
         tz: &str,
         every: Option<f64>,
+        solar: Option<(String, f64, f64)>,
+        at: Option<f64>,
         grace: f64,
+        catch_up: u32,
     ) -> PyResult<Self> {
-        let rule = match (cron, every) {
-            (Some(text), None) => Cron::new(text, tz).map(|cron| Rule::Cron(Box::new(cron))),
-            (None, Some(seconds)) => Interval::new(seconds).map(Rule::Every),
+        let rule = match (cron, every, solar, at) {
+            (Some(text), None, None, None) => {
+                Cron::new(text, tz).map(|cron| Rule::Cron(Box::new(cron)))
+            }
+            (None, Some(seconds), None, None) => Interval::new(seconds).map(Rule::Every),
+            (None, None, Some((event, latitude, longitude)), None) => {
+                Solar::new(&event, latitude, longitude).map(Rule::Sun)
+            }
+            (None, None, None, Some(at)) => Ok(Rule::At(convert::time("at", at)?)),
             _ => {
                 return Err(PyValueError::new_err(format!(
-                    "schedule {name:?} needs exactly one of cron and every"
+                    "schedule {name:?} needs exactly one of cron, every, solar and at"
                 )));
             }
         };
         let rule = rule.map_err(convert::error)?;
         let template = Arc::clone(&template.get().job);
-        let spec = core::ScheduleSpec { name, rule, template, grace };
+        let spec = core::ScheduleSpec { name, rule, template, grace, catch_up };
         spec.check().map_err(convert::error)?;
         Ok(Self { spec })
     }

@@ -9,9 +9,10 @@ use pelton_jobs::job::{self as core, End};
 use pelton_jobs::worker::{self, WorkerEvents};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
 
 use super::answer::{Route, answer};
-use super::broker::Broker;
+use super::broker::{Broker, flag};
 use super::convert;
 use super::courier::Courier;
 use super::job::{LeasedJob, Outcome, Settled};
@@ -29,6 +30,7 @@ pub(super) struct WorkerSession {
 struct Callbacks {
     on_cancel: Py<PyAny>,
     on_lost: Py<PyAny>,
+    on_order: Option<Py<PyAny>>,
 }
 
 impl Callbacks {
@@ -51,6 +53,16 @@ impl WorkerEvents for Callbacks {
     fn lost(&self, ids: Vec<JobId>) {
         Self::call(&self.on_lost, &ids);
     }
+
+    fn order(&self, orders: Vec<Vec<u8>>) {
+        let Some(callback) = &self.on_order else { return };
+        Python::try_attach(|py| {
+            let orders: Vec<_> = orders.iter().map(|order| PyBytes::new(py, order)).collect();
+            if let Err(error) = callback.call1(py, (orders,)) {
+                error.write_unraisable(py, Some(callback.bind(py)));
+            }
+        });
+    }
 }
 
 fn leased(py: Python<'_>, jobs: Vec<core::LeasedJob>) -> PyResult<Py<PyAny>> {
@@ -61,10 +73,22 @@ fn settled(py: Python<'_>, settled: Vec<core::Settled>) -> PyResult<Py<PyAny>> {
     list(py, settled.into_iter().map(|settled| Settled { settled }))
 }
 
+fn steps(py: Python<'_>, steps: Vec<(String, Vec<u8>)>) -> PyResult<Py<PyAny>> {
+    let found = PyDict::new(py);
+    for (name, value) in steps {
+        found.set_item(name, PyBytes::new(py, &value))?;
+    }
+    Ok(found.into_any().unbind())
+}
+
+fn maybe_bytes(py: Python<'_>, value: Option<Vec<u8>>) -> PyResult<Py<PyAny>> {
+    Ok(value.map_or_else(|| py.None(), |value| PyBytes::new(py, &value).into_any().unbind()))
+}
+
 #[pymethods]
 impl WorkerSession {
     #[new]
-    #[pyo3(signature = (broker, *, name, queues, skip=Vec::new(), concurrency, lease=15.0, on_cancel, on_lost))]
+    #[pyo3(signature = (broker, *, name, queues, skip=Vec::new(), concurrency, lease=15.0, on_cancel, on_lost, on_order=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of the Python constructor")]
     fn new(
         py: Python<'_>,
@@ -76,12 +100,13 @@ impl WorkerSession {
         lease: f64,
         on_cancel: Py<PyAny>,
         on_lost: Py<PyAny>,
+        on_order: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let hostname = py.import("socket")?.call_method0("gethostname")?.extract()?;
         let pid = std::process::id();
         let spec = WorkerSpec { name, hostname, pid, queues, skip, concurrency, lease };
         let engine = Arc::clone(&broker.get().engine);
-        let events = Box::new(Callbacks { on_cancel, on_lost });
+        let events = Box::new(Callbacks { on_cancel, on_lost, on_order });
         let session = py
             .detach(|| worker::WorkerSession::start(engine, spec, events))
             .map_err(convert::error)?;
@@ -148,6 +173,57 @@ impl WorkerSession {
         let lease = job.get().job.lease();
         self.session.progress(Progress { lease, fraction, message });
         Ok(())
+    }
+
+    /// The results of the steps that the job has finished, by name.
+    #[pyo3(signature = (job, *, waiter=None))]
+    fn steps(
+        &self,
+        py: Python<'_>,
+        job: &Bound<'_, LeasedJob>,
+        waiter: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let lease = job.get().job.lease();
+        answer(py, &self.courier, waiter, Route::new(steps), |reply| {
+            self.session.steps(lease, reply);
+        })
+    }
+
+    /// Keeps a step's result for later attempts; False where the lease is lost.
+    #[pyo3(signature = (job, step, value, *, waiter=None))]
+    fn save_step(
+        &self,
+        py: Python<'_>,
+        job: &Bound<'_, LeasedJob>,
+        step: String,
+        value: Vec<u8>,
+        waiter: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let lease = job.get().job.lease();
+        answer(py, &self.courier, waiter, Route::new(flag), |reply| {
+            self.session.save_step(lease, step, value, reply);
+        })
+    }
+
+    /// Makes the oldest signal of a name the result of a step, and gives it; None: none came.
+    #[pyo3(signature = (job, signal, step, *, waiter=None))]
+    fn take_signal(
+        &self,
+        py: Python<'_>,
+        job: &Bound<'_, LeasedJob>,
+        signal: String,
+        step: String,
+        waiter: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let lease = job.get().job.lease();
+        answer(py, &self.courier, waiter, Route::new(maybe_bytes), |reply| {
+            self.session.take_signal(lease, signal, step, reply);
+        })
+    }
+
+    /// What `WorkerRecord.report` says of this worker, from its next sign of life.
+    fn report(&self, report: Vec<u8>) {
+        self.session.report(report);
     }
 
     /// Ends the heartbeat, removes the worker; leases still held expire by themselves.

@@ -10,16 +10,14 @@ use super::{Store, World, ids, job, worker_spec, write};
 /// The larger priority first; within one, the older.
 pub fn priority_then_age(store: &dyn Store) {
     let mut world = World::new(store);
-    let with = |priority, queue: &str| {
+    let with = |priority| {
         let mut new = job();
         new.priority = priority;
-        new.queue = queue.into();
         new
     };
-    let first =
-        world.enqueue(vec![with(0, "a"), with(5, "b"), with(-3, "a"), with(5, "a"), with(0, "b")]);
+    let first = world.enqueue([0, 5, -3, 5, 0].map(with).to_vec());
     world.advance(1.0);
-    let later = world.enqueue(vec![with(5, "b"), with(100, "a")]);
+    let later = world.enqueue(vec![with(5), with(100)]);
     let order = [later[1], first[1], first[3], later[0], first[0], first[4], first[2]];
     assert_eq!(ids(&world.lease(3)), order[..3]);
     assert_eq!(ids(&world.lease(10)), order[3..]);

@@ -5,9 +5,13 @@
 
 pub mod control;
 pub mod ends;
+pub mod failures;
 pub mod leases;
+pub mod limits;
 pub mod model;
+pub mod operations;
 pub mod schedules;
+pub mod steps;
 pub mod workflows;
 pub mod writes;
 
@@ -16,7 +20,7 @@ use std::sync::Arc;
 use pelton_jobs::BrokerError;
 use pelton_jobs::broker::{Broker, Commit, Reader, WorkerRow, WorkerSpec};
 use pelton_jobs::id::JobId;
-use pelton_jobs::job::{Edge, End, LeasedJob, NewJob, Outcome, Settled};
+use pelton_jobs::job::{Edge, End, Extra, LeasedJob, NewJob, On, Outcome, Settled};
 use pelton_jobs::record::JobRecord;
 use pelton_jobs::retry::RetryPolicy;
 use pelton_jobs::state::State;
@@ -54,6 +58,16 @@ macro_rules! broker_conformance {
         $crate::broker_conformance!($make; schedules: fires_once_per_tick, one_leads,
             dead_leader_is_replaced, missed_ticks_fire_once, old_ticks_do_not_fire,
             declaring_again_keeps_the_place, owners_keep_theirs, cron_and_interval_are_told);
+        $crate::broker_conformance!($make; failures: first_failure_is_followed,
+            unneeded_followers_are_cancelled, failures_reach_through_chains,
+            failures_from_before, attempts_are_remembered, history_is_bounded);
+        $crate::broker_conformance!($make; steps: steps_outlive_attempts, rest_is_no_attempt,
+            signals_wake, rest_can_be_ended, steps_go_with_the_record);
+        $crate::broker_conformance!($make; limits: concurrency_is_limited, rates_are_kept,
+            keys_have_their_own_limits, buckets_are_shared, queues_are_served_in_turn,
+            keys_stay_taken);
+        $crate::broker_conformance!($make; operations: schedules_change_at_run_time,
+            missed_ticks_are_made_up_for, orders_reach_workers, many_jobs_end_at_once);
         $crate::broker_conformance!($make; model: random_walks_agree_with_the_model);
     };
     ($make:expr; $area:ident: $($check:ident),+) => {
@@ -119,6 +133,7 @@ impl World {
                 parent: jobs[*parent].id,
                 child: jobs[*child].id,
                 position: *position,
+                on: On::Success,
             })
             .collect();
         self.enqueue_workflow(jobs, &edges).unwrap()
@@ -217,6 +232,7 @@ pub fn job() -> NewJob {
         retry: RetryPolicy { jitter: false, ..RetryPolicy::default() },
         result_ttl: 86_400.0,
         group: None,
+        extra: Extra::default(),
     }
 }
 

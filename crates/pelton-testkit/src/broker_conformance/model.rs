@@ -3,12 +3,16 @@
 //! The model knows the rules in its own words, without the table of `pelton_jobs::state`. Crashes
 //! are steps like others: of a broker in the middle of a group, of a worker with its jobs.
 
+mod steps;
+mod ties;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pelton_jobs::broker::{Broker, Reader, WorkerRow, WorkerSpec};
+use pelton_jobs::broker::{Broker, Capabilities, Reader, WorkerRow, WorkerSpec};
+use pelton_jobs::brokers::sqlite::SqliteBroker;
 use pelton_jobs::id::JobId;
-use pelton_jobs::job::{Edge, End, LeasedJob, NewJob, Outcome};
+use pelton_jobs::job::{Edge, End, LeasedJob, NewJob, On, Outcome};
 use pelton_jobs::record::ListFilter;
 use pelton_jobs::state::State;
 use pelton_jobs::time::Time;
@@ -48,6 +52,14 @@ struct Job {
     token: i64,
     /// Whom it waits for, and whether that one has succeeded; `None`: its record is gone.
     parents: Vec<(Option<JobId>, bool)>,
+    /// Whether it waits for the first failure among them, instead of all their success.
+    on_failure: bool,
+    /// Whether it is aside until a signal comes.
+    listens: bool,
+    /// Signals that came and were not taken.
+    signals: usize,
+    /// Steps that it has finished.
+    steps: usize,
 }
 
 /// A worker: alive for the broker until `lease_until`, unless it gives a sign of life.
@@ -61,6 +73,7 @@ struct Worker {
 
 struct Walk<'a> {
     store: &'a dyn Store,
+    can: Capabilities,
     broker: Box<dyn Broker>,
     reader: Box<dyn Reader>,
     random: Random,
@@ -75,10 +88,12 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(store: &'a dyn Store, random: Random) -> Self {
         let broker = store.open();
+        let can = broker.capabilities();
         let reader = broker.reader().unwrap();
         let now = Time::from_secs(1_700_000_000.0);
         let mut walk = Self {
             store,
+            can,
             broker,
             reader,
             random,
@@ -102,13 +117,17 @@ impl<'a> Walk<'a> {
             0..22 => self.enqueue(),
             22..45 => self.lease(),
             45..70 => self.finish(),
-            70..76 => self.cancel(),
+            70..73 => self.cancel(),
+            73..76 if self.can.steps => self.signal(),
+            73..76 => self.cancel(),
             76..80 => self.retry(),
             80..83 => self.delete(),
             83..86 => self.finish_stale(),
             86..95 => self.pass_time(),
             95..97 => self.crash_worker(),
-            97..99 => self.crash_broker(),
+            97..98 => self.crash_broker(),
+            98..99 if self.can.steps => self.do_step(),
+            98..99 => self.crash_broker(),
             _ => self.tidy(),
         }
     }
@@ -129,10 +148,15 @@ impl<'a> Walk<'a> {
         let mut edges = Vec::new();
         if self.random.percent(50) {
             for child in 1..new.len() {
+                let on = match self.can.failure_edges && self.random.percent(25) {
+                    true => On::Failure,
+                    false => On::Success,
+                };
                 for parent in 0..child {
                     if self.random.percent(40) {
                         let position = parent as u32;
-                        edges.push(Edge { parent: new[parent].id, child: new[child].id, position });
+                        let (parent, child) = (new[parent].id, new[child].id);
+                        edges.push(Edge { parent, child, position, on });
                     }
                 }
             }
@@ -154,6 +178,7 @@ impl<'a> Walk<'a> {
     }
 
     fn model_of(new: NewJob, edges: &[Edge], now: Time) -> Job {
+        let on_failure = edges.iter().any(|edge| edge.child == new.id && edge.on == On::Failure);
         let parents: Vec<_> = edges
             .iter()
             .filter(|edge| edge.child == new.id)
@@ -178,6 +203,10 @@ impl<'a> Walk<'a> {
             holder: None,
             token: 0,
             parents,
+            on_failure,
+            listens: false,
+            signals: 0,
+            steps: 0,
         }
     }
 
@@ -222,7 +251,7 @@ impl<'a> Walk<'a> {
         (worker.lease_until, worker.listed) = (now.after(10.0), true);
         for job in self.jobs.values_mut() {
             if job.state == State::Scheduled && job.due <= now {
-                job.state = State::Queued;
+                (job.state, job.listens) = (State::Queued, false);
             }
         }
         let queued = |job: &&Job| job.state == State::Queued;
@@ -259,14 +288,19 @@ impl<'a> Walk<'a> {
         let end = match self.random.below(100) {
             0..50 => End::Success(b"1".to_vec()),
             50..85 => End::Failure { error: b"{}".to_vec(), retry, delay: Some(3.0) },
-            85..92 => End::Cancelled("done".into()),
+            85..90 => End::Cancelled("done".into()),
+            90..95 if self.can.steps => End::Suspend {
+                until: self.random.percent(50).then(|| self.now.after(4.0)),
+                signal: self.random.percent(70).then(|| "s".to_owned()),
+            },
             _ => End::Release,
         };
         let expected = self.expected_end(&leased, at, &end);
-        let settled = self.hand_in(at, &leased, end);
+        let settled = self.hand_in(at, &leased, end.clone());
         assert_eq!(settled, expected);
         if let Some(state) = expected {
             self.set(leased.id, state);
+            self.set_listening(leased.id, state, &end);
         }
         self.stale.push(leased);
     }
@@ -284,7 +318,13 @@ impl<'a> Walk<'a> {
         Some(match end {
             End::Success(_) => State::Succeeded,
             End::Cancelled(_) => State::Cancelled,
-            End::Release if job.cancel => State::Cancelled,
+            End::Release | End::Suspend { .. } if job.cancel => State::Cancelled,
+            End::Suspend { until, signal } => {
+                let came = signal.is_some() && job.signals > 0;
+                job.attempt -= 1;
+                job.due = if came { now } else { until.unwrap_or(Time::MAX) };
+                State::Scheduled
+            }
             End::Release => {
                 job.attempt -= 1;
                 State::Queued
@@ -316,30 +356,6 @@ impl<'a> Walk<'a> {
         }
         let leased = self.stale[self.random.below(self.stale.len())].clone();
         assert_eq!(self.hand_in(0, &leased, End::Success(b"no".to_vec())), None);
-    }
-
-    /// Moves a job, with what that means to those that wait for it.
-    fn set(&mut self, id: JobId, state: State) {
-        let now = self.now;
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        (job.state, job.holder) = (state, None);
-        let mut ended = Vec::new();
-        for (child, job) in &mut self.jobs {
-            for (_, done) in job.parents.iter_mut().filter(|(parent, _)| *parent == Some(id)) {
-                *done |= state == State::Succeeded;
-            }
-            let waits = job.parents.iter().any(|(parent, done)| *parent == Some(id) && !done);
-            if job.state == State::Waiting {
-                if job.parents.iter().all(|(_, done)| *done) {
-                    job.state = if job.due > now { State::Scheduled } else { State::Queued };
-                } else if waits && matches!(state, State::Dead | State::Cancelled) {
-                    ended.push(*child);
-                }
-            }
-        }
-        for child in ended {
-            self.set(child, State::Cancelled);
-        }
     }
 
     fn any(&mut self) -> Option<JobId> {
@@ -452,6 +468,9 @@ impl<'a> Walk<'a> {
         }
         let (row, spec) = (self.workers[0].row, self.workers[0].spec.clone());
         self.broker.lease(row, &spec, 5, now).unwrap();
+        // The dead one lets go before another opens, as a dead process does.
+        let other = SqliteBroker::open("memory://").unwrap();
+        drop(std::mem::replace(&mut self.broker, Box::new(other)));
         self.broker = self.store.open();
         self.reader = self.broker.reader().unwrap();
     }
@@ -508,28 +527,5 @@ impl<'a> Walk<'a> {
             self.compare();
         }
         panic!("jobs are left over");
-    }
-
-    /// What waits for jobs that nobody retries is cancelled.
-    fn end_abandoned(&mut self) {
-        let live = |job: &Job| !job.state.is_end();
-        let stuck: Vec<JobId> = self
-            .jobs
-            .iter()
-            .filter(|(_, job)| job.state == State::Waiting)
-            .filter(|(_, job)| {
-                job.parents.iter().any(|(parent, done)| {
-                    !done && parent.is_none_or(|id| self.jobs.get(&id).is_none_or(|job| !live(job)))
-                })
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for id in stuck {
-            let now = self.now;
-            write(self.broker.as_mut(), |b| b.cancel(id, "", now)).unwrap();
-            if !self.jobs[&id].state.is_end() {
-                self.set(id, State::Cancelled);
-            }
-        }
     }
 }

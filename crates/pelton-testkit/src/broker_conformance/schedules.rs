@@ -15,6 +15,7 @@ fn every(name: &str, seconds: f64) -> ScheduleSpec {
         rule: Rule::Every(Interval::new(seconds).unwrap()),
         template: Arc::new(template),
         grace: 60.0,
+        catch_up: 1,
     }
 }
 

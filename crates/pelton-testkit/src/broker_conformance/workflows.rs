@@ -1,7 +1,7 @@
 //! Jobs that wait for jobs.
 
 use pelton_jobs::BrokerError;
-use pelton_jobs::job::{Edge, End};
+use pelton_jobs::job::{Edge, End, On};
 use pelton_jobs::state::State;
 
 use super::{Store, World, ids, job};
@@ -87,7 +87,7 @@ pub fn parents_from_before(store: &dyn Store) {
     world.succeed(&leased[0], b"\"early\"");
     world.write(|broker, now| broker.cancel(olds[2], "", now)).unwrap();
     let (both, doomed) = (job(), job());
-    let edge = |parent, child, position| Edge { parent, child, position };
+    let edge = |parent, child, position| Edge { parent, child, position, on: On::Success };
     let edges = [edge(olds[0], both.id, 1), edge(olds[1], both.id, 0), edge(olds[2], doomed.id, 0)];
     let new = world.enqueue_workflow(vec![both, doomed], &edges).unwrap();
     assert_eq!(world.state(new[0]), State::Waiting);
@@ -130,6 +130,7 @@ pub fn circles_are_refused(store: &dyn Store) {
         parent: parent.id,
         child: child.id,
         position: 0,
+        on: On::Success,
     });
     let id = one.id;
     world.enqueue_workflow(vec![one, two], &edges).unwrap_err();

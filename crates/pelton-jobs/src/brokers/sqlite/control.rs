@@ -11,9 +11,9 @@ use crate::state::{self, Effect, Event, State};
 use crate::time::Time;
 
 /// A job, as far as a request on it needs to know.
-struct Found {
-    row: i64,
-    state: State,
+pub(super) struct Found {
+    pub(super) row: i64,
+    pub(super) state: State,
     queue: i64,
     pending: u32,
     children: u32,
@@ -50,7 +50,7 @@ impl SqliteBroker {
         now: Time,
     ) -> Result<(), Fault> {
         self.cached(
-            "UPDATE pelton_jobs SET state = ?1, finished_at = ?2, reason = ?3, \
+            "UPDATE pelton_jobs SET state = ?1, finished_at = ?2, reason = ?3, signal = NULL, \
              purge_at = ?2 + CAST(result_ttl * 1000000 AS INTEGER), version = version + 1 \
              WHERE row = ?4",
         )?
@@ -152,6 +152,9 @@ impl SqliteBroker {
         }
         self.cached("DELETE FROM pelton_jobs WHERE row = ?")?.execute([row])?;
         self.cached("DELETE FROM pelton_edges WHERE child = ?")?.execute([row])?;
+        self.cached("DELETE FROM pelton_attempts WHERE job = ?")?.execute([row])?;
+        self.cached("DELETE FROM pelton_steps WHERE job = ?")?.execute([row])?;
+        self.cached("DELETE FROM pelton_signals WHERE job = ?")?.execute([row])?;
         self.moved(queue, Some(state), None);
         Ok(())
     }
@@ -164,7 +167,7 @@ impl SqliteBroker {
         Ok(())
     }
 
-    fn find(&self, id: JobId) -> Result<Option<Found>, Fault> {
+    pub(super) fn find(&self, id: JobId) -> Result<Option<Found>, Fault> {
         let found = self
             .cached(
                 "SELECT row, state, queue, pending, children, key FROM pelton_jobs WHERE id = ?",

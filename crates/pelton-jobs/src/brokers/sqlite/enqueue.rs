@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::{SqliteBroker, id_at, state_at};
 use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::job::{Edge, NewJob};
+use crate::job::{Edge, NewJob, On};
 use crate::state::{self, State};
 use crate::time::Time;
 use crate::workflow;
@@ -39,7 +39,7 @@ impl SqliteBroker {
         for job in jobs {
             job.check()?;
         }
-        let ids = self.resolve_keys(jobs)?;
+        let ids = self.resolve_keys(jobs, now)?;
         if edges.is_empty() {
             for (job, id) in jobs.iter().zip(&ids) {
                 if job.id == *id {
@@ -52,8 +52,8 @@ impl SqliteBroker {
         Ok(ids)
     }
 
-    /// The id of each job, or of the unfinished one that has its key.
-    fn resolve_keys(&mut self, jobs: &[Arc<NewJob>]) -> Result<Vec<JobId>, Fault> {
+    /// The id of each job, or of the one that has its key.
+    fn resolve_keys(&mut self, jobs: &[Arc<NewJob>], now: Time) -> Result<Vec<JobId>, Fault> {
         let mut of_batch: HashMap<&str, JobId> = HashMap::new();
         let mut ids = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -65,6 +65,16 @@ impl SqliteBroker {
                 .cached("SELECT id FROM pelton_jobs WHERE key = ? AND state < 4")?
                 .query_row([key], |row| id_at(row, 0))
                 .optional()?;
+            let before = match before {
+                Some(id) => Some(id),
+                None => self
+                    .cached(
+                        "SELECT id FROM pelton_jobs WHERE key = ?1 AND key_until > ?2 \
+                         ORDER BY row DESC LIMIT 1",
+                    )?
+                    .query_row((key, now.0), |row| id_at(row, 0))
+                    .optional()?,
+            };
             let first = before.unwrap_or(job.id);
             ids.push(*of_batch.entry(key).or_insert(first));
         }
@@ -92,8 +102,8 @@ impl SqliteBroker {
         let elders = self.elders(&edges, &written)?;
         let mut ties: HashMap<JobId, Ties> = HashMap::new();
         for edge in &edges {
-            let done =
-                elders.get(&edge.parent).is_some_and(|elder| elder.state == State::Succeeded);
+            let done = edge.on == On::Success
+                && elders.get(&edge.parent).is_some_and(|elder| elder.state == State::Succeeded);
             let child = ties.entry(edge.child).or_default();
             child.inputs += 1;
             child.pending += u32::from(!done);
@@ -107,10 +117,11 @@ impl SqliteBroker {
         }
         for edge in &edges {
             let elder = elders.get(&edge.parent);
-            let result = elder.and_then(|elder| elder.result.as_deref());
+            let result =
+                elder.filter(|_| edge.on == On::Success).and_then(|elder| elder.result.as_deref());
             self.cached(
-                "INSERT INTO pelton_edges (child, position, parent, done, result) \
-                 VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO pelton_edges (child, position, parent, done, result, kind) \
+                 VALUES (?, ?, ?, ?, ?, ?)",
             )?
             .execute((
                 rows.get(&edge.child),
@@ -118,6 +129,7 @@ impl SqliteBroker {
                 rows.get(&edge.parent),
                 result.is_some(),
                 result,
+                edge.on == On::Failure,
             ))?;
         }
         self.tie_to_elders(&elders, &ties, now)
@@ -163,6 +175,8 @@ impl SqliteBroker {
                 .execute((added, elder.row))?;
             if matches!(elder.state, State::Dead | State::Cancelled) {
                 self.end_children(*id, elder.row, elder.state, now)?;
+            } else if elder.state == State::Succeeded {
+                self.drop_unneeded(*id, elder.row, now)?;
             }
         }
         Ok(())
@@ -172,13 +186,15 @@ impl SqliteBroker {
         let queue = self.queue_row(&job.queue)?;
         let task = self.task_row(&job.task)?;
         let policy = self.policy_row(&job.retry)?;
+        let lane = self.lane_of(task)?;
         let due = job.run_at.unwrap_or(now);
         let state = state::first(ties.pending as usize, due, now);
         let inserted = self
             .cached(
                 "INSERT OR FAIL INTO pelton_jobs (id, state, queue, priority, due, task, policy, inputs, \
                  pending, children, created_at, expires_at, timeout, result_ttl, key, grouping, \
-                 payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 payload, lane, headers, limit_key, key_until) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .insert(rusqlite::params![
                 job.id.as_bytes(),
@@ -198,6 +214,10 @@ impl SqliteBroker {
                 job.key,
                 job.group,
                 job.payload,
+                lane,
+                job.extra.headers,
+                job.extra.limit_key,
+                job.extra.key_ttl.map(|ttl| now.after(ttl).0),
             ]);
         let row = match inserted {
             Err(error)

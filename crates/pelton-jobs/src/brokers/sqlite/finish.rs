@@ -21,6 +21,9 @@ pub(super) struct Running {
     pub(super) losses: u32,
     pub(super) children: u32,
     pub(super) cancel: bool,
+    pub(super) attempt: u32,
+    pub(super) started_at: Option<i64>,
+    pub(super) worker: Option<String>,
 }
 
 /// What is written with a job's new state.
@@ -29,6 +32,7 @@ pub(super) struct Note<'a> {
     pub(super) run_at: Option<Time>,
     pub(super) error: Option<&'a [u8]>,
     pub(super) reason: Option<&'a str>,
+    pub(super) signal: Option<&'a str>,
 }
 
 impl SqliteBroker {
@@ -43,7 +47,7 @@ impl SqliteBroker {
         let (mut processed, mut failed) = (0, 0);
         for outcome in outcomes {
             let one = self.finish_one(outcome, now, chance)?;
-            if one.state.is_some() && !matches!(outcome.end, End::Release) {
+            if one.state.is_some() && !outcome.end.is_unfinished() {
                 processed += 1;
                 failed += i64::from(matches!(outcome.end, End::Failure { .. }));
             }
@@ -84,11 +88,19 @@ impl SqliteBroker {
                 note.reason = Some(reason).filter(|reason| !reason.is_empty()).map(String::as_str);
                 Event::CancelDone
             }
-            End::Release if running.cancel => Event::CancelDone,
+            End::Release | End::Suspend { .. } if running.cancel => Event::CancelDone,
+            End::Suspend { until, signal } => {
+                let came = match signal {
+                    Some(signal) => self.has_signal(lease.row, signal)?,
+                    None => false,
+                };
+                note.signal = signal.as_deref().filter(|_| !came);
+                Event::Suspended { at: if came { now } else { until.unwrap_or(Time::MAX) } }
+            }
             End::Success(_) | End::Release => Event::Released,
         };
         match (event, &outcome.end) {
-            (Event::FailedAgain { at }, _) => note.run_at = Some(at),
+            (Event::FailedAgain { at } | Event::Suspended { at }, _) => note.run_at = Some(at),
             (Event::FailedForGood, End::Failure { retry: false, .. }) => {
                 note.reason = Some("failed, and is not to be retried");
             }
@@ -140,7 +152,7 @@ impl SqliteBroker {
         self.moved(queue, Some(State::Running), Some(next.state));
         self.group.commit.changed.push(lease.id);
         if children > 0 && next.effects.contains(&Effect::ReleaseChildren) {
-            self.release_children(lease.row, result, now)?;
+            self.release_children(lease.id, lease.row, result, now)?;
         }
         Ok(true)
     }
@@ -149,7 +161,8 @@ impl SqliteBroker {
     pub(super) fn running(&self, lease: Lease) -> Result<Option<Running>, Fault> {
         let found = self
             .cached(
-                "SELECT queue, policy, failures, losses, children, cancel FROM pelton_jobs \
+                "SELECT queue, policy, failures, losses, children, cancel, attempt, started_at, \
+                 (SELECT name FROM pelton_workers w WHERE w.row = worker) FROM pelton_jobs \
                  WHERE row = ? AND id = ? AND state = 3 AND token = ?",
             )?
             .query_row((lease.row, lease.id.as_bytes(), lease.token), |row| {
@@ -160,6 +173,9 @@ impl SqliteBroker {
                     losses: row.get(3)?,
                     children: row.get(4)?,
                     cancel: row.get(5)?,
+                    attempt: row.get(6)?,
+                    started_at: row.get(7)?,
+                    worker: row.get(8)?,
                 })
             })
             .optional()?;
@@ -186,7 +202,7 @@ impl SqliteBroker {
              reason = CASE WHEN ?1 = 6 THEN coalesce(?7, reason) ELSE ?7 END, \
              finished_at = ?8, \
              purge_at = ?8 + CAST(max(result_ttl, ?9) * 1000000 AS INTEGER), \
-             version = version + 1 WHERE row = ?10",
+             signal = ?11, version = version + 1 WHERE row = ?10",
         )?
         .execute(rusqlite::params![
             next.state as i64,
@@ -199,7 +215,9 @@ impl SqliteBroker {
             ends.then_some(now.0),
             least,
             lease.row,
+            note.signal,
         ])?;
+        self.remember(lease, running, event, note, now)?;
         self.moved(running.queue, Some(State::Running), Some(next.state));
         self.group.commit.changed.push(lease.id);
         if running.children > 0 && next.effects.contains(&Effect::EndChildren) {

@@ -3,6 +3,7 @@
 use rusqlite::OptionalExtension;
 
 use super::fault::Fault;
+use super::limits::{Candidate, Gate};
 use super::{SqliteBroker, id_at};
 use crate::broker::{WorkerRow, WorkerSpec};
 use crate::job::LeasedJob;
@@ -34,12 +35,23 @@ impl SqliteBroker {
         self.end_expired(now)?;
         self.take_over_lost(now)?;
         let queues = self.open_queues(spec)?;
+        let mut gate = Gate::open(self, now)?;
+        let candidates = self.candidates(&queues, limit, &gate)?;
+        self.turn = self.turn.wrapping_add(1);
         let mut leased = Vec::with_capacity(limit.min(1024));
-        for row in self.next_rows(&queues, limit)? {
-            if let Some(taken) = self.take(row, worker, now)? {
+        for candidate in candidates {
+            if leased.len() == limit {
+                break;
+            }
+            if !gate.admits(self, &candidate)? {
+                continue;
+            }
+            if let Some(taken) = self.take(candidate.row, worker, now)? {
+                gate.passed(&candidate);
                 leased.push(self.with_names(taken)?);
             }
         }
+        gate.close(self)?;
         Ok(leased)
     }
 
@@ -50,8 +62,11 @@ impl SqliteBroker {
         now: Time,
     ) -> Result<Option<Time>, Fault> {
         let queues = self.open_queues(spec)?;
-        if !self.next_rows(&queues, 1)?.is_empty() {
-            return Ok(Some(now));
+        let mut gate = Gate::open(self, now)?;
+        for candidate in self.candidates(&queues, 1, &gate)? {
+            if gate.admits(self, &candidate)? {
+                return Ok(Some(now));
+            }
         }
         let due: Option<i64> = self
             .cached("SELECT min(due) FROM pelton_jobs WHERE state = 1")?
@@ -59,7 +74,8 @@ impl SqliteBroker {
         let lost: Option<i64> = self
             .cached("SELECT min(lease_until) FROM pelton_workers")?
             .query_row([], |row| row.get(0))?;
-        Ok([due, lost].into_iter().flatten().min().map(Time))
+        let limited = gate.opens_at().map(|at| at.0);
+        Ok([due, lost, limited].into_iter().flatten().min().map(Time))
     }
 
     /// Scheduled jobs whose time came are queued, whatever their queue.
@@ -67,7 +83,8 @@ impl SqliteBroker {
         let Some(next) = state::step(State::Scheduled, Event::Due, now) else { return Ok(()) };
         let promoted: Vec<_> = self
             .cached(
-                "UPDATE pelton_jobs SET state = ?1, version = version + 1 WHERE row IN \
+                "UPDATE pelton_jobs SET state = ?1, signal = NULL, version = version + 1 \
+                 WHERE row IN \
                  (SELECT row FROM pelton_jobs WHERE state = 1 AND due <= ?2 ORDER BY due LIMIT ?3) \
                  RETURNING id, queue",
             )?
@@ -98,26 +115,62 @@ impl SqliteBroker {
         Ok(rows)
     }
 
-    /// The first `limit` ready rows over all these queues. Only the index is read.
-    fn next_rows(&self, queues: &[i64], limit: usize) -> Result<Vec<i64>, Fault> {
-        let mut first: Vec<(i64, i64, i64)> = Vec::new();
-        for queue in queues {
-            let mut statement = self.cached(
-                "SELECT -priority, due, row FROM pelton_jobs WHERE state = 2 AND queue = ? \
-                 ORDER BY priority DESC, due, row LIMIT ?",
-            )?;
-            let rows = statement.query_map((queue, limit as i64), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })?;
-            for row in rows {
-                first.push(row?);
+    /// Ready jobs in the order in which they should run: by priority, then from each queue in turn
+    /// (so that a flood in one does not keep the others waiting), the oldest first. At least the
+    /// first `limit`, where there are as many; only the index is read but for limited tasks.
+    fn candidates(
+        &self,
+        queues: &[i64],
+        limit: usize,
+        gate: &Gate,
+    ) -> Result<Vec<Candidate>, Fault> {
+        let mut all = Vec::new();
+        for (place, queue) in queues.iter().enumerate() {
+            let turn = (place + self.turn) % queues.len();
+            let mut of_queue = self.ready(*queue, 0, limit)?;
+            for lane in gate.lanes() {
+                of_queue.extend(self.ready(*queue, *lane, gate.scan(*lane, limit))?);
             }
+            if !gate.lanes().is_empty() {
+                of_queue.sort_unstable_by_key(|one| (-one.priority, one.due, one.row));
+            }
+            let mut rank = 0;
+            let mut priority = i64::MIN;
+            for candidate in &mut of_queue {
+                rank = if candidate.priority == priority { rank + 1 } else { 0 };
+                priority = candidate.priority;
+                (candidate.rank, candidate.turn) = (rank, turn);
+            }
+            all.append(&mut of_queue);
         }
         if queues.len() > 1 {
-            first.sort_unstable();
-            first.truncate(limit);
+            all.sort_unstable_by_key(|one| (-one.priority, one.rank, one.turn, one.due, one.row));
         }
-        Ok(first.into_iter().map(|(_, _, row)| row).collect())
+        Ok(all)
+    }
+
+    fn ready(&self, queue: i64, lane: i64, limit: usize) -> Result<Vec<Candidate>, Fault> {
+        // The key is beside the index, and wanted of limited tasks only.
+        let mut statement = self.cached(if lane == 0 {
+            "SELECT priority, due, row, NULL FROM pelton_jobs \
+             WHERE state = 2 AND queue = ? AND lane = ? ORDER BY priority DESC, due, row LIMIT ?"
+        } else {
+            "SELECT priority, due, row, limit_key FROM pelton_jobs \
+             WHERE state = 2 AND queue = ? AND lane = ? ORDER BY priority DESC, due, row LIMIT ?"
+        })?;
+        let rows = statement.query_map((queue, lane, limit as i64), |row| {
+            Ok(Candidate {
+                priority: row.get(0)?,
+                due: row.get(1)?,
+                row: row.get(2)?,
+                key: row.get(3)?,
+                queue,
+                lane,
+                rank: 0,
+                turn: 0,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Takes one ready job; `None` where it expired this moment.
@@ -130,7 +183,7 @@ impl SqliteBroker {
                  progress = NULL, message = NULL, expires_at = NULL \
                  WHERE row = ?4 AND state = 2 AND (expires_at IS NULL OR expires_at > ?3) \
                  RETURNING id, queue, task, policy, attempt, token, timeout, inputs, key, \
-                 grouping, created_at, payload",
+                 grouping, created_at, payload, headers",
             )?
             .query_row((next.state as i64, worker.0, now.0, row), |found| {
                 Ok(Taken {
@@ -150,6 +203,7 @@ impl SqliteBroker {
                         group: found.get(9)?,
                         created_at: Time(found.get(10)?),
                         payload: found.get(11)?,
+                        headers: found.get(12)?,
                         max_retries: 0,
                         inputs: Vec::new(),
                     },

@@ -3,16 +3,20 @@
 //! The file is in WAL mode: one connection writes at a time, readers never wait. A group of
 //! operations is one `BEGIN IMMEDIATE` transaction, each operation a savepoint in it.
 
+mod bulk;
 mod control;
 mod enqueue;
 mod family;
 mod fault;
 mod finish;
+mod history;
 mod lease;
+mod limits;
 mod names;
 mod read;
 mod schedule;
 mod schema;
+mod steps;
 mod tidy;
 mod url;
 mod worker;
@@ -27,10 +31,13 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 use self::fault::Fault;
 use self::names::Names;
 use self::url::{Location, Synchronous};
-use crate::broker::{Broker, Chance, Commit, Progress, Reader, Tick, WorkerRow, WorkerSpec};
+use crate::broker::{
+    Broker, Capabilities, Chance, Commit, Progress, Reader, Tick, WorkerRow, WorkerSpec,
+};
 use crate::error::BrokerError;
 use crate::id::JobId;
 use crate::job::{Edge, Lease, LeasedJob, NewJob, Outcome, Settled};
+use crate::limit::{Limit, Rate, Scope};
 use crate::schedule::ScheduleSpec;
 use crate::state::State;
 use crate::time::Time;
@@ -43,10 +50,16 @@ const BUSY_WAIT: Duration = Duration::from_secs(10);
 pub struct SqliteBroker {
     conn: Connection,
     path: PathBuf,
+    /// Not a file, but this process's memory.
+    memory: bool,
     names: Names,
     /// What the group under way has done: told to nobody before its commit.
     group: Group,
     data_version: i64,
+    /// Which of its queues a worker is served first: the next one each time.
+    turn: usize,
+    /// Whether there were limits when last looked at: then an attempt's end may let others begin.
+    limited: bool,
 }
 
 /// What the operations of a group leave for its end.
@@ -62,8 +75,9 @@ struct Group {
 impl SqliteBroker {
     /// Opens, creates or migrates the file that `url` names.
     pub fn open(url: &str) -> Result<Self, BrokerError> {
-        let Location { path, synchronous } = Location::parse(url)?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let Location { path, synchronous, memory } = Location::parse(url)?;
+        let parent =
+            path.parent().filter(|_| !memory).filter(|parent| !parent.as_os_str().is_empty());
         if let Some(parent) = parent
             && !parent.is_dir()
         {
@@ -73,14 +87,17 @@ impl SqliteBroker {
                 parent.display()
             )));
         }
-        let path = std::path::absolute(&path).unwrap_or(path);
-        match connect(&path, synchronous) {
+        let path = if memory { path } else { std::path::absolute(&path).unwrap_or(path) };
+        match connect(&path, synchronous, memory) {
             Ok(conn) => Ok(Self {
                 conn,
                 path,
+                memory,
                 names: Names::default(),
                 group: Group::default(),
                 data_version: 0,
+                turn: 0,
+                limited: false,
             }),
             Err(fault) => Err(fault.explain(&path)),
         }
@@ -97,7 +114,8 @@ impl SqliteBroker {
                 *self.group.counts.entry((queue, state)).or_default() += by;
             }
         }
-        self.group.commit.work |= matches!(to, Some(State::Queued | State::Scheduled));
+        self.group.commit.work |= matches!(to, Some(State::Queued | State::Scheduled))
+            || (self.limited && from == Some(State::Running));
     }
 
     /// Runs one operation: all of it happens, or nothing.
@@ -295,21 +313,129 @@ impl Broker for SqliteBroker {
         self.ask(|broker| broker.cancelled_of(worker))
     }
 
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            steps: true,
+            limits: true,
+            failure_edges: true,
+            history: true,
+            key_windows: true,
+            fair: true,
+            dynamic_schedules: true,
+            orders: true,
+            bulk_control: true,
+        }
+    }
+
+    fn save_step(&mut self, lease: Lease, step: &str, value: &[u8]) -> Result<bool, BrokerError> {
+        self.atomic(|broker| broker.write_step(lease, step, value))
+    }
+
+    fn steps(&mut self, lease: Lease) -> Result<Vec<(String, Vec<u8>)>, BrokerError> {
+        self.ask(|broker| broker.steps_of(lease))
+    }
+
+    fn take_signal(
+        &mut self,
+        lease: Lease,
+        signal: &str,
+        step: &str,
+    ) -> Result<Option<Vec<u8>>, BrokerError> {
+        self.atomic(|broker| broker.signal_to_step(lease, signal, step))
+    }
+
+    fn signal(
+        &mut self,
+        id: JobId,
+        signal: &str,
+        value: &[u8],
+        now: Time,
+    ) -> Result<bool, BrokerError> {
+        self.atomic(|broker| broker.send_signal(id, signal, value, now))
+    }
+
+    fn set_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError> {
+        self.atomic(|broker| broker.write_limit(scope, limit))
+    }
+
+    fn acquire(
+        &mut self,
+        bucket: &str,
+        rate: Rate,
+        cost: f64,
+        now: Time,
+    ) -> Result<Option<Time>, BrokerError> {
+        self.atomic(|broker| broker.take_from(bucket, rate, cost, now))
+    }
+
+    fn cancel_group(&mut self, group: &str, reason: &str, now: Time) -> Result<u64, BrokerError> {
+        self.atomic(|broker| broker.cancel_all_of(group, reason, now))
+    }
+
+    fn purge_queue(&mut self, queue: &str, limit: u32, now: Time) -> Result<u64, BrokerError> {
+        self.atomic(|broker| broker.cancel_unstarted_of(queue, limit, now))
+    }
+
+    fn put_schedule(
+        &mut self,
+        owner: &str,
+        schedule: &ScheduleSpec,
+        now: Time,
+    ) -> Result<(), BrokerError> {
+        self.atomic(|broker| broker.add_schedule(owner, schedule, now))
+    }
+
+    fn remove_schedule(&mut self, name: &str) -> Result<bool, BrokerError> {
+        self.atomic(|broker| broker.delete_schedule(name))
+    }
+
+    fn pause_schedule(&mut self, name: &str, paused: bool, now: Time) -> Result<bool, BrokerError> {
+        self.atomic(|broker| broker.rest_schedule(name, paused, now))
+    }
+
+    fn run_schedule(&mut self, name: &str, now: Time) -> Result<Option<JobId>, BrokerError> {
+        self.atomic(|broker| broker.fire_now(name, now))
+    }
+
+    fn order_workers(
+        &mut self,
+        name: Option<&str>,
+        order: &[u8],
+        now: Time,
+    ) -> Result<u64, BrokerError> {
+        self.atomic(|broker| broker.write_orders(name, order, now))
+    }
+
+    fn orders(
+        &mut self,
+        worker: WorkerRow,
+        report: Option<&[u8]>,
+    ) -> Result<Vec<Vec<u8>>, BrokerError> {
+        self.atomic(|broker| broker.take_orders(worker, report))
+    }
+
     fn reader(&self) -> Result<Box<dyn Reader>, BrokerError> {
-        read::SqliteReader::open(&self.path).map(|reader| Box::new(reader) as Box<dyn Reader>)
+        read::SqliteReader::open(&self.path, self.memory)
+            .map(|reader| Box::new(reader) as Box<dyn Reader>)
     }
 }
 
 /// Opens the file for writing, in WAL mode, with our tables in it.
-fn connect(path: &Path, synchronous: Synchronous) -> Result<Connection, Fault> {
+fn connect(path: &Path, synchronous: Synchronous, memory: bool) -> Result<Connection, Fault> {
     let mut conn = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
+            | uri(memory)
             | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     conn.busy_handler(Some(wait_for_lock))?;
     conn.set_prepared_statement_cache_capacity(256);
+    if memory {
+        conn.execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA foreign_keys = OFF;")?;
+        schema::prepare(&mut conn)?;
+        return Ok(conn);
+    }
     let level = match synchronous {
         Synchronous::Full => "FULL",
         Synchronous::Normal => "NORMAL",
@@ -341,6 +467,11 @@ fn connect(path: &Path, synchronous: Synchronous) -> Result<Connection, Fault> {
     ))?;
     schema::prepare(&mut conn)?;
     Ok(conn)
+}
+
+/// Names of databases in memory are URIs; a file's name is taken as it is.
+fn uri(memory: bool) -> OpenFlags {
+    if memory { OpenFlags::SQLITE_OPEN_URI } else { OpenFlags::empty() }
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {

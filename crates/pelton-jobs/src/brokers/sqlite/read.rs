@@ -9,7 +9,10 @@ use super::{id_at, state_at, wait_for_lock};
 use crate::broker::Reader;
 use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::record::{JobRecord, ListFilter, QueueRecord, ScheduleRecord, WorkerRecord};
+use crate::job::Extra;
+use crate::record::{
+    AttemptRecord, JobRecord, LimitRecord, ListFilter, QueueRecord, ScheduleRecord, WorkerRecord,
+};
 use crate::state::State;
 use crate::time::Time;
 
@@ -23,17 +26,19 @@ pub(super) struct SqliteReader {
 const RECORD: &str = "SELECT j.id, t.name, q.name, j.state, j.priority, j.attempt, \
     p.max_retries, j.created_at, j.due, j.started_at, j.finished_at, j.timeout, j.key, \
     j.grouping, w.name, j.progress, j.message, j.reason, j.payload, j.result, j.error, \
-    j.cancel, j.version FROM pelton_jobs j \
+    j.cancel, j.version, j.headers, j.limit_key, j.signal FROM pelton_jobs j \
     JOIN pelton_tasks t ON t.row = j.task JOIN pelton_queues q ON q.row = j.queue \
     JOIN pelton_policies p ON p.row = j.policy LEFT JOIN pelton_workers w ON w.row = j.worker";
 
 impl SqliteReader {
-    pub(super) fn open(path: &Path) -> Result<Self, BrokerError> {
+    pub(super) fn open(path: &Path, memory: bool) -> Result<Self, BrokerError> {
         let open = || -> Result<Connection, Fault> {
             // Not read-only as a file: a reader keeps its place in the WAL's shared memory.
             let mut conn = Connection::open_with_flags(
                 path,
-                OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+                OpenFlags::SQLITE_OPEN_READ_WRITE
+                    | super::uri(memory)
+                    | OpenFlags::SQLITE_OPEN_NO_MUTEX,
             )?;
             conn.busy_handler(Some(wait_for_lock))?;
             conn.set_prepared_statement_cache_capacity(64);
@@ -84,7 +89,7 @@ impl Reader for SqliteReader {
             let mut statement = conn.prepare_cached(
                 "SELECT name, hostname, pid, queues, concurrency, started_at, seen_at, processed, \
                  failed, (SELECT count(*) FROM pelton_jobs j WHERE j.state = 3 AND \
-                 j.worker = w.row) FROM pelton_workers w WHERE closed = 0 AND seen_at >= ? \
+                 j.worker = w.row), report FROM pelton_workers w WHERE closed = 0 AND seen_at >= ? \
                  ORDER BY name, row",
             )?;
             let rows = statement.query_map([since.0], worker)?;
@@ -95,11 +100,37 @@ impl Reader for SqliteReader {
     fn schedules(&mut self) -> Result<Vec<ScheduleRecord>, BrokerError> {
         self.ask(|conn| {
             let mut statement = conn.prepare_cached(
-                "SELECT name, task, queue, cron, tz, every, next_at, last_at, last_job \
-                 FROM pelton_schedules ORDER BY name, owner",
+                "SELECT name, task, queue, cron, tz, every, next_at, last_at, last_job, owner, \
+                 paused, grace, catch_up FROM pelton_schedules ORDER BY name, owner",
             )?;
             let rows = statement.query_map([], schedule)?;
             Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn history(&mut self, id: JobId) -> Result<Vec<AttemptRecord>, BrokerError> {
+        self.ask(|conn| super::history::of(conn, id))
+    }
+
+    fn group_counts(&mut self, group: &str) -> Result<[u64; 7], BrokerError> {
+        self.ask(|conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT state, count(*) FROM pelton_jobs WHERE grouping = ? GROUP BY state",
+            )?;
+            let mut found = statement.query([group])?;
+            let mut counts = [0; 7];
+            while let Some(row) = found.next()? {
+                counts[state_at(row, 0)? as usize] =
+                    u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+            }
+            Ok(counts)
+        })
+    }
+
+    fn limits(&mut self) -> Result<Vec<LimitRecord>, BrokerError> {
+        self.ask(|conn| {
+            let limits = super::limits::all(conn)?;
+            Ok(limits.into_iter().map(|(scope, limit)| LimitRecord { scope, limit }).collect())
         })
     }
 }
@@ -170,17 +201,19 @@ fn queues(conn: &Connection) -> Result<Vec<QueueRecord>, Fault> {
 /// When the longest waiting of the ready jobs became due: one step in the index per priority.
 fn oldest(conn: &Connection, queue: i64) -> Result<Option<Time>, Fault> {
     let mut statement = conn.prepare_cached(
-        "SELECT priority, due FROM pelton_jobs WHERE state = 2 AND queue = ? AND priority < ? \
-         ORDER BY priority DESC, due LIMIT 1",
+        "SELECT priority, due FROM pelton_jobs WHERE state = 2 AND queue = ? AND lane = ? AND \
+         priority < ? ORDER BY priority DESC, due LIMIT 1",
     )?;
     let mut oldest: Option<Time> = None;
-    let mut above = i64::from(i8::MAX);
-    while let Some((priority, due)) = statement
-        .query_row((queue, above), |row| Ok((row.get(0)?, Time(row.get(1)?))))
-        .optional()?
-    {
-        oldest = Some(oldest.map_or(due, |oldest| oldest.min(due)));
-        above = priority;
+    for lane in super::limits::lanes(conn)? {
+        let mut above = i64::from(i8::MAX);
+        while let Some((priority, due)) = statement
+            .query_row((queue, lane, above), |row| Ok((row.get(0)?, Time(row.get(1)?))))
+            .optional()?
+        {
+            oldest = Some(oldest.map_or(due, |oldest| oldest.min(due)));
+            above = priority;
+        }
     }
     Ok(oldest)
 }
@@ -199,7 +232,9 @@ fn record(row: &Row<'_>) -> Result<JobRecord, rusqlite::Error> {
         attempt: row.get(5)?,
         max_retries: row.get(6)?,
         created_at,
-        run_at: (state == State::Scheduled || due != created_at).then_some(due),
+        run_at: (state == State::Scheduled || due != created_at)
+            .then_some(due)
+            .filter(|due| *due < Time::MAX),
         started_at: time(9)?,
         finished_at: time(10)?,
         timeout: row.get(11)?,
@@ -214,6 +249,8 @@ fn record(row: &Row<'_>) -> Result<JobRecord, rusqlite::Error> {
         error: row.get(20)?,
         cancel_requested: row.get(21)?,
         version: row.get(22)?,
+        extra: Extra { headers: row.get(23)?, limit_key: row.get(24)?, key_ttl: None },
+        signal: row.get(25)?,
     })
 }
 
@@ -231,6 +268,7 @@ fn worker(row: &Row<'_>) -> Result<WorkerRecord, rusqlite::Error> {
         processed: count(7)?,
         failed: count(8)?,
         running: count(9)?,
+        report: row.get(10)?,
     })
 }
 
@@ -247,5 +285,9 @@ fn schedule(row: &Row<'_>) -> Result<ScheduleRecord, rusqlite::Error> {
         next_at: time(6)?,
         last_at: time(7)?,
         last_job: last_job.map(JobId::from_bytes),
+        owner: row.get(9)?,
+        paused: row.get(10)?,
+        grace: row.get(11)?,
+        catch_up: row.get(12)?,
     })
 }

@@ -1,14 +1,15 @@
 //! Schedules, and who fires them.
 
-use rusqlite::OptionalExtension;
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension, Row};
 
 use super::SqliteBroker;
 use super::fault::Fault;
 use crate::broker::Tick;
-use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::job::NewJob;
-use crate::schedule::{Cron, Interval, Rule, ScheduleSpec};
+use crate::job::{Extra, NewJob};
+use crate::schedule::{Rule, RuleParts, ScheduleSpec};
 use crate::time::Time;
 
 /// Seconds that the lead lasts without a sign of life.
@@ -25,7 +26,8 @@ struct Due {
     tz: String,
     every: Option<f64>,
     grace: f64,
-    next_at: Time,
+    catch_up: u32,
+    next_at: Option<Time>,
     policy: i64,
     template: NewJob,
 }
@@ -61,21 +63,18 @@ impl SqliteBroker {
         schedule: &ScheduleSpec,
         now: Time,
     ) -> Result<(), Fault> {
-        let (cron, tz, every) = match &schedule.rule {
-            Rule::Cron(cron) => (Some(cron.text()), cron.zone(), None),
-            Rule::Every(interval) => (None, "UTC", Some(interval.as_secs())),
-        };
+        let RuleParts { text, tz, every } = schedule.rule.parts();
         let template = &schedule.template;
         let policy = self.policy_row(&template.retry)?;
         self.cached(
             "INSERT INTO pelton_schedules (owner, name, cron, tz, every, grace, task, queue, \
-             priority, policy, timeout, result_ttl, grouping, payload, next_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+             priority, policy, timeout, result_ttl, grouping, payload, next_at, catch_up) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
              ON CONFLICT (owner, name) DO UPDATE SET \
              next_at = CASE WHEN cron IS excluded.cron AND tz = excluded.tz AND \
                  every IS excluded.every THEN next_at ELSE excluded.next_at END, \
              cron = excluded.cron, tz = excluded.tz, every = excluded.every, \
-             grace = excluded.grace, task = excluded.task, queue = excluded.queue, \
+             grace = excluded.grace, catch_up = excluded.catch_up, task = excluded.task, queue = excluded.queue, \
              priority = excluded.priority, policy = excluded.policy, \
              timeout = excluded.timeout, result_ttl = excluded.result_ttl, \
              grouping = excluded.grouping, payload = excluded.payload",
@@ -83,7 +82,7 @@ impl SqliteBroker {
         .execute(rusqlite::params![
             owner,
             schedule.name,
-            cron,
+            text,
             tz,
             every,
             schedule.grace,
@@ -95,7 +94,8 @@ impl SqliteBroker {
             template.result_ttl,
             template.group,
             template.payload,
-            schedule.rule.next_after(now).map(|time| time.0),
+            first_tick(&schedule.rule, now).map(|time| time.0),
+            schedule.catch_up,
         ])?;
         Ok(())
     }
@@ -106,12 +106,12 @@ impl SqliteBroker {
         }
         let mut fired = Vec::new();
         for due in self.due_schedules(now)? {
-            if let Some(id) = self.fire(&due, now)? {
-                fired.push((due.name, id));
+            for id in self.fire(&due, now)? {
+                fired.push((due.name.clone(), id));
             }
         }
         let next: Option<i64> = self
-            .cached("SELECT min(next_at) FROM pelton_schedules")?
+            .cached("SELECT min(next_at) FROM pelton_schedules WHERE paused = 0")?
             .query_row([], |row| row.get(0))?;
         // Back in a third of the lead, so that it does not lapse.
         let renewal = now.after(LEAD / 3.0);
@@ -142,77 +142,139 @@ impl SqliteBroker {
     }
 
     fn due_schedules(&mut self, now: Time) -> Result<Vec<Due>, Fault> {
-        let mut statement = self.cached(
-            "SELECT owner, name, cron, tz, every, grace, next_at, policy, task, queue, priority, \
-             timeout, result_ttl, grouping, payload FROM pelton_schedules \
-             WHERE next_at <= ? ORDER BY next_at LIMIT ?",
-        )?;
-        let rows = statement.query_map((now.0, FIRE_MAX), |row| {
-            Ok(Due {
-                owner: row.get(0)?,
-                name: row.get(1)?,
-                cron: row.get(2)?,
-                tz: row.get(3)?,
-                every: row.get(4)?,
-                grace: row.get(5)?,
-                next_at: Time(row.get(6)?),
-                policy: row.get(7)?,
-                template: NewJob {
-                    id: JobId::from_bytes([0; 16]),
-                    task: row.get(8)?,
-                    queue: row.get(9)?,
-                    priority: row.get(10)?,
-                    timeout: row.get(11)?,
-                    result_ttl: row.get(12)?,
-                    group: row.get(13)?,
-                    payload: row.get(14)?,
-                    run_at: None,
-                    expires_at: None,
-                    key: None,
-                    retry: crate::retry::RetryPolicy::default(),
-                },
-            })
-        })?;
+        let mut statement = self.cached(concat!(
+            "SELECT owner, name, cron, tz, every, grace, next_at, policy, task, queue, priority, ",
+            "timeout, result_ttl, grouping, payload, catch_up FROM pelton_schedules ",
+            "WHERE next_at <= ? AND paused = 0 ORDER BY next_at LIMIT ?"
+        ))?;
+        let rows = statement.query_map((now.0, FIRE_MAX), due)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Fires the newest of the due ticks, unless it is too old, and moves the schedule on: in one
-    /// operation, so that a tick has its job exactly when it is past.
-    fn fire(&mut self, due: &Due, now: Time) -> Result<Option<JobId>, Fault> {
-        let rule = match (&due.cron, due.every) {
-            (Some(text), _) => Rule::Cron(Box::new(Cron::new(text, &due.tz)?)),
-            (None, Some(seconds)) => Rule::Every(Interval::new(seconds)?),
-            (None, None) => {
-                return Err(Fault::Ours(BrokerError::Store(format!(
-                    "schedule {:?} has no rule",
-                    due.name
-                ))));
-            }
-        };
-        let tick = rule.newest(due.next_at, now);
-        let next = rule.next_after(now.max(tick)).map(|time| time.0);
-        let id = if now.since(tick) <= due.grace {
-            let job = NewJob {
-                id: JobId::new(now)?,
-                retry: self.policy(due.policy)?,
-                ..due.template.clone()
-            };
-            self.enqueue_jobs(&[std::sync::Arc::new(job.clone())], &[], now)?;
-            Some(job.id)
-        } else {
-            None
-        };
+    /// Fires what is due of a schedule, and moves it on: in one operation, so that a tick has its
+    /// job exactly when it is past.
+    fn fire(&mut self, due: &Due, now: Time) -> Result<Vec<JobId>, Fault> {
+        let rule = Rule::of(due.cron.as_deref(), &due.tz, due.every)?;
+        let ticks = rule.due(due.next_at.unwrap_or(now), now, due.grace, due.catch_up);
+        let mut ids = Vec::with_capacity(ticks.fire.len());
+        for _ in &ticks.fire {
+            ids.push(self.enqueue_template(due, now)?);
+        }
         self.cached(
-            "UPDATE pelton_schedules SET next_at = ?, last_at = CASE WHEN ?2 IS NULL THEN last_at \
-             ELSE ?3 END, last_job = coalesce(?2, last_job) WHERE owner = ?4 AND name = ?5",
+            "UPDATE pelton_schedules SET next_at = ?1, last_at = CASE WHEN ?2 IS NULL THEN \
+             last_at ELSE ?3 END, last_job = coalesce(?2, last_job) \
+             WHERE owner = ?4 AND name = ?5",
         )?
         .execute((
-            next,
-            id.as_ref().map(JobId::as_bytes),
-            tick.0,
+            ticks.next.map(|time| time.0),
+            ids.last().map(JobId::as_bytes),
+            ticks.fire.last().unwrap_or(&ticks.newest).0,
             &due.owner,
             &due.name,
         ))?;
+        Ok(ids)
+    }
+
+    fn enqueue_template(&mut self, due: &Due, now: Time) -> Result<JobId, Fault> {
+        let job = NewJob {
+            id: JobId::new(now)?,
+            retry: self.policy(due.policy)?,
+            ..due.template.clone()
+        };
+        let id = job.id;
+        self.enqueue_jobs(&[Arc::new(job)], &[], now)?;
         Ok(id)
     }
+
+    pub(super) fn add_schedule(
+        &mut self,
+        owner: &str,
+        schedule: &ScheduleSpec,
+        now: Time,
+    ) -> Result<(), Fault> {
+        schedule.check()?;
+        self.declare_one(owner, schedule, now)
+    }
+
+    pub(super) fn delete_schedule(&mut self, name: &str) -> Result<bool, Fault> {
+        let gone = self.cached("DELETE FROM pelton_schedules WHERE name = ?")?.execute([name])?;
+        Ok(gone > 0)
+    }
+
+    /// A schedule that goes on does so with its next tick: those in between were not wanted.
+    pub(super) fn rest_schedule(
+        &mut self,
+        name: &str,
+        paused: bool,
+        now: Time,
+    ) -> Result<bool, Fault> {
+        let found = self.schedules_named(name)?;
+        for due in &found {
+            let next = Rule::of(due.cron.as_deref(), &due.tz, due.every)?.next_after(now);
+            self.cached(
+                "UPDATE pelton_schedules SET paused = ?1, next_at = CASE WHEN paused = 1 AND \
+                 ?1 = 0 THEN ?2 ELSE next_at END WHERE owner = ?3 AND name = ?4",
+            )?
+            .execute((paused, next.map(|time| time.0), &due.owner, name))?;
+        }
+        Ok(!found.is_empty())
+    }
+
+    pub(super) fn fire_now(&mut self, name: &str, now: Time) -> Result<Option<JobId>, Fault> {
+        let found = self.schedules_named(name)?;
+        let Some(due) = found.first() else { return Ok(None) };
+        let id = self.enqueue_template(due, now)?;
+        self.cached(
+            "UPDATE pelton_schedules SET last_at = ?, last_job = ? WHERE owner = ? AND name = ?",
+        )?
+        .execute((now.0, id.as_bytes(), &due.owner, name))?;
+        Ok(Some(id))
+    }
+
+    fn schedules_named(&mut self, name: &str) -> Result<Vec<Due>, Fault> {
+        let mut statement = self.cached(concat!(
+            "SELECT owner, name, cron, tz, every, grace, next_at, policy, task, queue, priority, ",
+            "timeout, result_ttl, grouping, payload, catch_up FROM pelton_schedules ",
+            "WHERE name = ? ORDER BY owner"
+        ))?;
+        let rows = statement.query_map([name], due)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+/// The first tick of a schedule that is new: a moment that is past already is due.
+fn first_tick(rule: &Rule, now: Time) -> Option<Time> {
+    match rule {
+        Rule::At(at) => Some(*at),
+        rule => rule.next_after(now),
+    }
+}
+
+fn due(row: &Row<'_>) -> Result<Due, rusqlite::Error> {
+    Ok(Due {
+        owner: row.get(0)?,
+        name: row.get(1)?,
+        cron: row.get(2)?,
+        tz: row.get(3)?,
+        every: row.get(4)?,
+        grace: row.get(5)?,
+        catch_up: row.get(15)?,
+        next_at: row.get::<_, Option<i64>>(6)?.map(Time),
+        policy: row.get(7)?,
+        template: NewJob {
+            id: JobId::from_bytes([0; 16]),
+            task: row.get(8)?,
+            queue: row.get(9)?,
+            priority: row.get(10)?,
+            timeout: row.get(11)?,
+            result_ttl: row.get(12)?,
+            group: row.get(13)?,
+            payload: row.get(14)?,
+            run_at: None,
+            expires_at: None,
+            key: None,
+            retry: crate::retry::RetryPolicy::default(),
+            extra: Extra::default(),
+        },
+    })
 }

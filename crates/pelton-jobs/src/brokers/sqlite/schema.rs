@@ -12,7 +12,7 @@ use super::fault::Fault;
 use crate::error::BrokerError;
 
 /// The version that this release reads and writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE pelton_schema (version INTEGER NOT NULL) STRICT;
@@ -161,6 +161,81 @@ CREATE TABLE pelton_leader (
 ) STRICT;
 ";
 
+/// What made each later version of the one before. A new file goes through all of them, so that
+/// there is one way to a version.
+const MIGRATIONS: &[(i64, &str)] = &[(
+    2,
+    "
+-- lane: 0, or the task's row where the task has limits of its own: ready jobs that must wait for
+-- a limit are then passed over without looking at each.
+ALTER TABLE pelton_jobs ADD COLUMN lane INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pelton_jobs ADD COLUMN headers BLOB;
+ALTER TABLE pelton_jobs ADD COLUMN limit_key TEXT;
+ALTER TABLE pelton_jobs ADD COLUMN key_until INTEGER;
+-- The signal that a suspended job waits for.
+ALTER TABLE pelton_jobs ADD COLUMN signal TEXT;
+DROP INDEX pelton_jobs_ready;
+CREATE INDEX pelton_jobs_ready ON pelton_jobs (queue, lane, priority DESC, due) WHERE state = 2;
+CREATE INDEX pelton_jobs_lane ON pelton_jobs (lane, limit_key) WHERE state = 3 AND lane <> 0;
+CREATE INDEX pelton_jobs_window ON pelton_jobs (key) WHERE key_until IS NOT NULL;
+
+-- kind: 0 waits for the parent's success, 1 for its failure.
+ALTER TABLE pelton_edges ADD COLUMN kind INTEGER NOT NULL DEFAULT 0 CHECK (kind IN (0, 1));
+
+ALTER TABLE pelton_workers ADD COLUMN report BLOB;
+CREATE TABLE pelton_orders (
+    row INTEGER PRIMARY KEY,
+    worker INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+
+ALTER TABLE pelton_schedules ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pelton_schedules ADD COLUMN catch_up INTEGER NOT NULL DEFAULT 1;
+
+-- Attempts that did not succeed.
+CREATE TABLE pelton_attempts (
+    job INTEGER NOT NULL,
+    token INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    worker TEXT,
+    started_at INTEGER,
+    ended_at INTEGER NOT NULL,
+    ending TEXT NOT NULL,
+    error BLOB,
+    PRIMARY KEY (job, token)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pelton_steps (
+    job INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (job, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pelton_signals (
+    row INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    value BLOB NOT NULL
+) STRICT;
+CREATE INDEX pelton_signals_job ON pelton_signals (job, name);
+
+CREATE TABLE pelton_limits (
+    scope TEXT PRIMARY KEY,
+    concurrency INTEGER CHECK (concurrency > 0),
+    rate REAL CHECK (rate > 0),
+    burst REAL,
+    CHECK (concurrency IS NOT NULL OR rate IS NOT NULL),
+    CHECK ((rate IS NULL) = (burst IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- tat: the theoretical arrival time of GCRA.
+CREATE TABLE pelton_buckets (name TEXT PRIMARY KEY, tat INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+UPDATE pelton_schema SET version = 2;
+",
+)];
+
 /// Creates or migrates the tables; refuses a file of a newer release.
 pub(super) fn prepare(conn: &mut Connection) -> Result<(), Fault> {
     if version(conn)? == Some(VERSION) {
@@ -168,15 +243,19 @@ pub(super) fn prepare(conn: &mut Connection) -> Result<(), Fault> {
     }
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Looked at again, under the lock: another process may have been faster.
-    match version(&tx)? {
+    let found = version(&tx)?;
+    match found {
         None => tx.execute_batch(TABLES)?,
-        Some(VERSION) => {}
+        Some(..=VERSION) => {}
         Some(newer) => {
             return Err(Fault::Ours(BrokerError::Newer(format!(
                 "it was written by a newer Pelton (schema {newer}; this one knows {VERSION}): \
                  upgrade Pelton, or use another file"
             ))));
         }
+    }
+    for (_, statements) in MIGRATIONS.iter().filter(|(to, _)| *to > found.unwrap_or(1)) {
+        tx.execute_batch(statements)?;
     }
     Ok(tx.commit()?)
 }

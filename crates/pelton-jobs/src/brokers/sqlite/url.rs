@@ -1,6 +1,7 @@
 //! `sqlite:///relative/path.db?synchronous=normal`, taken apart.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::BrokerError;
 
@@ -11,6 +12,8 @@ pub(super) struct Location {
     pub(super) path: PathBuf,
     /// When a commit returns.
     pub(super) synchronous: Synchronous,
+    /// Whether the path is the URI of a database in this process's memory.
+    pub(super) memory: bool,
 }
 
 /// How far a commit goes before it returns.
@@ -25,6 +28,9 @@ pub(super) enum Synchronous {
 
 impl Location {
     pub(super) fn parse(url: &str) -> Result<Self, BrokerError> {
+        if let Some(name) = url.strip_prefix("memory://") {
+            return Self::in_memory(name);
+        }
         let bad = |why: &str| {
             BrokerError::Open(format!(
                 "{url:?}: {why}; a SQLite broker is sqlite:///relative/path.db or \
@@ -37,8 +43,11 @@ impl Location {
         if path.is_empty() || path == ":memory:" {
             return Err(bad("jobs must survive the process, so a file is needed"));
         }
-        let mut location =
-            Self { path: PathBuf::from(unquote(path)), synchronous: Synchronous::Full };
+        let mut location = Self {
+            path: PathBuf::from(unquote(path)),
+            synchronous: Synchronous::Full,
+            memory: false,
+        };
         for option in options.split('&').filter(|option| !option.is_empty()) {
             location.synchronous = match option {
                 "synchronous=full" => Synchronous::Full,
@@ -47,6 +56,24 @@ impl Location {
             };
         }
         Ok(location)
+    }
+
+    /// `memory://`, which is new each time, or `memory://name`, which all of this process share
+    /// for as long as one of them has it open.
+    fn in_memory(name: &str) -> Result<Self, BrokerError> {
+        static UNNAMED: AtomicU64 = AtomicU64::new(0);
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+            return Err(BrokerError::Open(format!(
+                "\"memory://{name}\": a broker in memory is memory://, or memory://name with \
+                 letters, digits, \"-\", \"_\" and \".\""
+            )));
+        }
+        let name = match name {
+            "" => format!("unnamed/{}", UNNAMED.fetch_add(1, Ordering::Relaxed)),
+            name => format!("named/{name}"),
+        };
+        let path = PathBuf::from(format!("file:/pelton/{name}?vfs=memdb"));
+        Ok(Self { path, synchronous: Synchronous::Normal, memory: true })
     }
 }
 

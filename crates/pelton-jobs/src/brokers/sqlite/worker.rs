@@ -139,6 +139,46 @@ impl SqliteBroker {
         Ok(())
     }
 
+    pub(super) fn write_orders(
+        &mut self,
+        name: Option<&str>,
+        order: &[u8],
+        now: Time,
+    ) -> Result<u64, Fault> {
+        crate::job::check_blob("order", order)?;
+        let told = self
+            .cached(
+                "INSERT INTO pelton_orders (worker, body) SELECT row, ?1 FROM pelton_workers \
+                 WHERE closed = 0 AND lease_until >= ?2 AND \
+                 (?3 IS NULL OR name = ?3 OR name = ?3 || '-pool')",
+            )?
+            .execute((order, now.0, name))?;
+        // Of those that nobody will take any more.
+        self.cached(
+            "DELETE FROM pelton_orders WHERE worker NOT IN (SELECT row FROM pelton_workers)",
+        )?
+        .execute([])?;
+        self.group.commit.orders = true;
+        Ok(told as u64)
+    }
+
+    pub(super) fn take_orders(
+        &mut self,
+        worker: WorkerRow,
+        report: Option<&[u8]>,
+    ) -> Result<Vec<Vec<u8>>, Fault> {
+        if let Some(report) = report {
+            self.cached("UPDATE pelton_workers SET report = ? WHERE row = ?")?
+                .execute((report, worker.0))?;
+        }
+        let mut orders: Vec<(i64, Vec<u8>)> = self
+            .cached("DELETE FROM pelton_orders WHERE worker = ? RETURNING row, body")?
+            .query_map([worker.0], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        orders.sort_unstable();
+        Ok(orders.into_iter().map(|(_, body)| body).collect())
+    }
+
     pub(super) fn cancelled_of(&mut self, worker: WorkerRow) -> Result<Vec<JobId>, Fault> {
         let mut statement = self
             .cached("SELECT id FROM pelton_jobs WHERE state = 3 AND cancel = 1 AND worker = ?")?;
