@@ -977,6 +977,8 @@ class NewJob:
         key_ttl: float | None = None,  # seconds for which `key` stays taken, ended or not
     ) -> NewJob: ...
     id: str
+    task: str
+    queue: str
 
 def new_job_id() -> str:
     """A UUID version 7 as 32 hexadecimal digits: sorts by time of creation."""
@@ -1273,9 +1275,7 @@ class Broker:
         self, name: str, paused: bool, *, waiter: asyncio.Future[Any] | None = None
     ) -> bool | None:
         """False: there is none of this name."""
-    def run_schedule(
-        self, name: str, *, waiter: asyncio.Future[Any] | None = None
-    ) -> str | None:
+    def run_schedule(self, name: str, *, waiter: asyncio.Future[Any] | None = None) -> str | None:
         """Enqueues a schedule's job now; its id, or None where there is no such schedule."""
     def order_workers(
         self, name: str | None, order: bytes, *, waiter: asyncio.Future[Any] | None = None

@@ -129,6 +129,16 @@ impl NewJob {
     fn id(&self) -> String {
         self.job.id.to_string()
     }
+
+    #[getter]
+    fn task(&self) -> &str {
+        &self.job.task
+    }
+
+    #[getter]
+    fn queue(&self) -> &str {
+        &self.job.queue
+    }
 }
 
 /// `child` waits for `parent`, and gets its result at `position` of its `inputs`.

@@ -12,7 +12,7 @@ impl Walk<'_> {
     pub(super) fn set_unneeded(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         (job.state, job.holder) = (State::Cancelled, None);
-        let waits = |job: &Job| job.parents.iter().any(|parent| *parent == (Some(id), false));
+        let waits = |job: &Job| job.parents.contains(&(Some(id), false));
         let children: Vec<JobId> = self
             .jobs
             .iter()
