@@ -12,7 +12,7 @@ from pelton.cli.errors import CommandError
 
 __all__ = ["COMMANDS", "CommandError", "main"]
 
-COMMANDS = ("run", "serve", "worker", "scheduler", "inspect", "control", "doctor", "routes")
+COMMANDS = ("run", "serve", "worker", "scheduler", "inspect", "control", "top", "doctor", "routes")
 """Modules with `add_parser(subparsers)` and `run(args) -> int`, in the order of `--help`."""
 
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         options.resolve(args)
-        log.configure(args.command, args.log_level)
+        log.configure(args.command, args.log_level, args.log_format)
         supervised.start(getattr(args, "stop_timeout", 10.0))
         command = importlib.import_module(f"pelton.cli.{args.command}")
         code: int = command.run(args)

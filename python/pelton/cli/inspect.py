@@ -14,7 +14,8 @@ from pelton.cli.errors import CommandError
 if TYPE_CHECKING:
     from pelton._core import Broker
 
-WHAT = ("queues", "jobs", "job", "workers", "schedules")
+WHAT = ("queues", "jobs", "job", "workflow", "workers", "schedules", "limits", "stats")
+_WITH_ID = ("job", "workflow")
 STATES = ("waiting", "scheduled", "queued", "running", "succeeded", "dead", "cancelled")
 
 _JOB = [
@@ -40,6 +41,9 @@ _JOB = [
     "result",
     "error",
     "cancel_requested",
+    "headers",
+    "limit_key",
+    "signal",
 ]
 _QUEUE = ["name", "paused", "counts", "oldest_queued_at"]
 _WORKER = [
@@ -53,9 +57,26 @@ _WORKER = [
     "running",
     "processed",
     "failed",
+    "report",
 ]
-_SCHEDULE = ["name", "task", "queue", "cron", "tz", "every", "next_at", "last_at", "last_job"]
-_JSON_BYTES = {"payload", "result", "error"}
+_SCHEDULE = [
+    "name",
+    "task",
+    "queue",
+    "cron",
+    "tz",
+    "every",
+    "next_at",
+    "last_at",
+    "last_job",
+    "owner",
+    "paused",
+    "grace",
+    "catch_up",
+]
+_LIMIT = ["scope", "concurrency", "rate", "burst"]
+_ATTEMPT = ["attempt", "token", "worker", "started_at", "ended_at", "end", "error"]
+_JSON_BYTES = {"payload", "result", "error", "headers", "report"}
 
 
 def add_parser(subparsers: options.Subparsers) -> None:
@@ -63,11 +84,11 @@ def add_parser(subparsers: options.Subparsers) -> None:
     parser = options.command(
         subparsers,
         "inspect",
-        help="Show queues, jobs, workers or schedules.",
-        description="Shows what the broker knows; for `job`, give its id.",
+        help="Show queues, jobs, workflows, workers, schedules, limits or figures.",
+        description="Shows what the broker knows; for `job` and `workflow`, give the id.",
     )
     parser.add_argument("what", choices=WHAT, help="What to show.")
-    parser.add_argument("id", nargs="?", help="A job's id.")
+    parser.add_argument("id", nargs="?", help="The id of a job or workflow.")
     brokers.add_options(parser)
     parser.add_argument("--state", choices=STATES, help="jobs: only those in this state.")
     parser.add_argument("--queue", help="jobs: only those of this queue.")
@@ -78,11 +99,15 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints a table, or JSON: a list, for `job` an object."""
-    if (args.what == "job") != (args.id is not None):
-        raise CommandError("write `pelton inspect job ID`; the others take no id")
+    if (args.what in _WITH_ID) != (args.id is not None):
+        raise CommandError("write `pelton inspect job ID`; but for workflows others take no id")
     with brokers.opened(args) as broker:
         if args.what == "job":
             return _job(broker, args.id, args.json)
+        if args.what in ("workflow", "stats"):
+            figures = _workflow(broker, args.id) if args.id else _stats(broker)
+            print(json.dumps(figures, indent=2) if args.json else _lines(figures))
+            return 0
         records, fields, columns = _rows(broker, args)
     if args.json:
         print(json.dumps([_plain(record, fields) for record in records], indent=2))
@@ -97,7 +122,9 @@ def _rows(
     if args.what == "queues":
         return broker.queues() or [], _QUEUE, ("name", "paused", *STATES)
     if args.what == "workers":
-        return broker.workers() or [], _WORKER, _WORKER
+        return broker.workers() or [], _WORKER, _WORKER[:-1]
+    if args.what == "limits":
+        return broker.limits() or [], _LIMIT, _LIMIT
     if args.what == "schedules":
         return broker.schedules() or [], _SCHEDULE, _SCHEDULE
     jobs = broker.list_jobs(state=args.state, queue=args.queue, task=args.task, limit=args.limit)
@@ -110,7 +137,9 @@ def _job(broker: Broker, id: str, as_json: bool) -> int:
     if record is None:
         raise CommandError(f"there is no job {id!r}", code=1)
     plain = _plain(record, _JOB)
+    history = [_plain(attempt, _ATTEMPT) for attempt in broker.history(id) or []]
     if as_json:
+        plain["history"] = history
         print(json.dumps(plain, indent=2))
         return 0
     width = max(map(len, _JOB))
@@ -122,7 +151,39 @@ def _job(broker: Broker, id: str, as_json: bool) -> int:
     if error:
         print(f"{'error':{width}}  {error.get('type')}: {error.get('message')}")
         print(error.get("traceback", ""), end="")
+    for attempt in history:
+        ended = f"attempt {attempt['attempt']} {attempt['end']} {_moment(attempt['ended_at'])}"
+        said = (attempt["error"] or {}).get("message", "")
+        print(f"{'history':{width}}  {ended} on {attempt['worker']} {said}".rstrip())
     return 0
+
+
+def _workflow(broker: Broker, id: str) -> dict[str, Any]:
+    counts = broker.group_counts(id) or {}
+    if not any(counts.values()):
+        raise CommandError(f"there is no workflow {id!r}", code=1)
+    ended = counts["succeeded"] + counts["dead"] + counts["cancelled"]
+    figures: dict[str, Any] = {"id": id, "jobs": sum(counts.values()), "ended": ended}
+    figures.update(dict(counts.items()))
+    return figures
+
+
+def _stats(broker: Broker) -> dict[str, Any]:
+    queues, workers = broker.queues() or [], broker.workers() or []
+    figures: dict[str, Any] = {"queues": len(queues), "workers": len(workers)}
+    for queue in queues:
+        for state, count in queue.counts.items():
+            figures[state] = figures.get(state, 0) + count
+    figures["paused queues"] = sum(queue.paused for queue in queues)
+    figures["attempts"] = sum(worker.processed for worker in workers)
+    figures["failed attempts"] = sum(worker.failed for worker in workers)
+    figures["schedules"] = len(broker.schedules() or [])
+    return figures
+
+
+def _lines(figures: dict[str, Any]) -> str:
+    width = max(map(len, figures))
+    return "\n".join(f"{name:{width}}  {value}" for name, value in figures.items())
 
 
 def _plain(record: Any, fields: Iterable[str]) -> dict[str, Any]:

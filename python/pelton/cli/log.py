@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
+from datetime import UTC, datetime
+from typing import Any
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
-def configure(role: str, level: str) -> None:
+FORMATS = ("text", "json")
+
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one JSON object a line, with whatever was given as `extra`: job ids, say."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__()
+        self._role = role
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {
+            "time": moment,
+            "level": record.levelname.lower(),
+            "role": self._role,
+            "pid": record.process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update((name, value) for name, value in vars(record).items() if name not in _OWN)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure(role: str, level: str, format: str = "text") -> None:
     """Sends the root logger to stderr as `HH:MM:SS LEVEL role[pid] message`.
 
     `role` names what this process is in the tree (`web`, `worker`, …). An application that sets
-    up logging itself when it is imported replaces this, as it should.
+    up logging itself when it is imported replaces this, as it should. format: `text`, or `json`:
+    an object a line.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        logging.Formatter(
+        JsonFormatter(role)
+        if format == "json"
+        else logging.Formatter(
             f"%(asctime)s %(levelname)-7s {role}[{os.getpid()}] %(message)s", datefmt="%H:%M:%S"
         )
     )

@@ -37,6 +37,13 @@ def command(
         default="info",
         help="Least severe messages to log.",
     )
+    add(
+        parser,
+        "--log-format",
+        choices=log.FORMATS,
+        default="text",
+        help="Lines of text, or a JSON object a line.",
+    )
     return parser
 
 

@@ -51,7 +51,49 @@ def add_parser(subparsers: options.Subparsers) -> None:
         metavar="SECONDS",
         help="How long the jobs of a killed worker wait before they run elsewhere.",
     )
+    options.add(
+        parser,
+        "--max-jobs",
+        type=options.count,
+        help="Replace a process for `cpu=True` tasks after so many jobs.",
+    )
+    options.add(
+        parser,
+        "--max-rss",
+        type=options.count,
+        metavar="BYTES",
+        help="Replace a process for `cpu=True` tasks that has more memory.",
+    )
+    options.add(
+        parser,
+        "--autoscale",
+        type=_range,
+        metavar="MIN,MAX",
+        help="Processes for `cpu=True` tasks: as many as there is work for.",
+    )
+    options.add(
+        parser,
+        "--health",
+        type=_address,
+        metavar="HOST:PORT",
+        help="Answer /live, /ready and /metrics there.",
+    )
     options.stop_timeout(parser)
+
+
+def _range(text: str) -> tuple[int, int]:
+    least, _, most = text.partition(",")
+    found = (int(least), int(most))
+    if not 1 <= found[0] <= found[1]:
+        raise ValueError("MIN,MAX: 1 or more, the smaller first")
+    return found
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit():
+        raise ValueError("HOST:PORT, such as 127.0.0.1:8081")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,6 +109,10 @@ def run(args: argparse.Namespace) -> int:
     settings = {
         "threads": args.threads,
         "processes": args.cpu_processes,
+        "max_jobs_per_process": args.max_jobs,
+        "max_rss_per_process": args.max_rss,
+        "autoscale": args.autoscale,
+        "health": args.health,
     }
     main = serve_worker(
         *jobs,
