@@ -1,6 +1,6 @@
 # The whole developer interface. Each target is a script or two; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test lint format docs fuzz conformance loom soak clean \
+.PHONY: help setup build demo check test lint format docs fuzz conformance loom soak chaos clean \
         bench bench-loop bench-echo bench-idle bench-tls bench-web bench-http2 bench-jobs
 
 help: ## list the targets
@@ -40,6 +40,9 @@ loom: ## every interleaving of the threads that meet at the loop's bell (seconds
 
 soak: build ## 10 000 connections for two minutes: nothing may leak or be lost; ARGS for more
 	@scripts/soak $(ARGS)
+
+chaos: build ## 10 000 jobs while workers and schedulers are killed; ARGS for more
+	@.venv/bin/python -m tests.chaos.run $(ARGS)
 
 fuzz: ## fuzz the parsers for FUZZ_SECONDS each (default 60)
 	@scripts/fuzz
