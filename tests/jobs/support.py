@@ -14,7 +14,7 @@ from pelton.jobs import Jobs, Worker
 
 P = ParamSpec("P")
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until a test that waits for something gives up."""
 
 

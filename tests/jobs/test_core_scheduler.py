@@ -89,8 +89,8 @@ def test_cron_schedules_are_told(broker: _core.Broker) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "exactly one of cron and every"),
-        ({"cron": "* * * * *", "every": 1.0}, "exactly one of cron and every"),
+        ({}, "exactly one of cron, every, solar and at"),
+        ({"cron": "* * * * *", "every": 1.0}, "exactly one of cron, every, solar and at"),
         ({"cron": "soon"}, "not a cron pattern"),
         ({"cron": "* * * * *", "tz": "Mars/Olympus"}, "IANA"),
         ({"every": 0.0}, "period"),

@@ -154,7 +154,6 @@ async def test_nothing_is_written_of_a_wrong_workflow(jobs: Jobs, tasks: Tasks) 
         (InvalidArguments, "needs a value for: b", chain(tasks.add.s(1, 2), tasks.add.s())),
         (InvalidArguments, "valid integer", chain(tasks.add.s(1, 2), tasks.add.s("x"))),
         (InvalidArguments, "use .si", chain(tasks.add.s(1, 2), tasks.constant.s())),
-        (TypeError, "ends in a group", chain(tasks.add.s(1, 2), group(tasks.add.s(1)))),
         (ValueError, "another broker", chain(tasks.add.s(1, 2), other.add.s(1))),
         (
             ValueError,

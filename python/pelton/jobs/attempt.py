@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from pelton._core import LeasedJob
 from pelton.jobs.context import JobContext
-from pelton.jobs.errors import InvalidArguments, InvalidResult, PayloadTooLarge, Retry
+from pelton.jobs.errors import InvalidArguments, InvalidResult, PayloadTooLarge, Retry, SoftTimeout
+from pelton.jobs.headers import enter
+from pelton.jobs.steps import Suspended
 from pelton.jobs.task import Task
 
 MESSAGE_LIMIT = 8 * 1024
@@ -30,10 +33,17 @@ class Failure(NamedTuple):
     summary: str = ""  # for the log
 
 
+class Rest(NamedTuple):
+    """An attempt that goes on later."""
+
+    until: float | None
+    signal: str | None
+
+
 class Attempt:
     """An attempt that a worker holds the lease of."""
 
-    __slots__ = ("context", "handle", "job", "task", "timer", "verdict")
+    __slots__ = ("context", "handle", "job", "overdue", "soft_timer", "task", "timer", "verdict")
 
     def __init__(self, job: LeasedJob, task: Task[..., Any], context: JobContext) -> None:
         self.job = job
@@ -41,18 +51,23 @@ class Attempt:
         self.context = context
         self.handle: Any = None  # what its executor knows it by
         self.timer: asyncio.TimerHandle | None = None
+        self.soft_timer: asyncio.TimerHandle | None = None
+        self.overdue = False  # past its soft timeout
         self.verdict: Verdict | None = None
 
     def stop_timer(self) -> None:
         """The attempt ended in time."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        for timer in (self.timer, self.soft_timer):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self.soft_timer = None
 
 
-def decode(task: Task[..., Any], payload: bytes, inputs: Sequence[bytes]) -> dict[str, Any]:
+def decode(
+    task: Task[..., Any], payload: bytes, inputs: Sequence[bytes], headers: Mapping[str, Any]
+) -> dict[str, Any]:
     """The values to call the task with; InvalidArguments."""
-    return task.arguments.decode(payload, inputs)
+    return task.arguments.decode(task.upgraded(payload, headers.get("v", 1)), inputs)
 
 
 def encode(task: Task[..., Any], value: Any) -> bytes:
@@ -68,10 +83,17 @@ def encode(task: Task[..., Any], value: Any) -> bytes:
 
 def run_blocking(
     task: Task[..., Any], context: JobContext, payload: bytes, inputs: Sequence[bytes]
-) -> bytes | Failure:
+) -> bytes | Failure | Rest:
     """Runs a `def` task in this thread; every exception becomes a Failure."""
     try:
-        return encode(task, task.arguments.call(context, decode(task, payload, inputs)))
+        enter(dict(context.headers), task.jobs.context)
+        values = decode(task, payload, inputs, context.headers)
+        call = functools.partial(task.arguments.call, context, values)
+        for middleware in reversed(task.jobs.blocking_middleware):
+            call = functools.partial(middleware, context, call)
+        return encode(task, call())
+    except Suspended as rest:
+        return Rest(rest.until, rest.signal)
     except BaseException as error:
         return failure(task, error)
 
@@ -87,6 +109,11 @@ def failure(task: Task[..., Any], error: BaseException) -> Failure:
         retry=retry and task.wants_retry(error),
         delay=delay,
     )
+
+
+def overdue(task: Task[..., Any]) -> Failure:
+    """An async task that ended because its soft timeout was over."""
+    return failure(task, SoftTimeout(task.name, task.settings.soft_timeout or 0.0))
 
 
 def failed(

@@ -6,6 +6,7 @@ process's end, also while a job runs.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import pickle
@@ -27,6 +28,7 @@ def main(fd: int) -> None:
     # The worker decides when this process ends: a Ctrl-C reaches the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # but while a task runs
     channel = _Channel(socket.socket(fileno=fd))
     threading.Thread(target=channel.listen, name="pelton-worker", daemon=True).start()
     _, origin, python_path = channel.orders.get()
@@ -100,9 +102,11 @@ def _run(
     max_retries: int,
     payload: bytes,
     inputs: list[bytes],
+    headers: bytes | None,
 ) -> bytes | tuple[Any, ...]:
-    from pelton.jobs.attempt import failed, run_blocking
+    from pelton.jobs.attempt import Rest, failed, run_blocking
     from pelton.jobs.context import JobContext
+    from pelton.jobs.headers import read
     from pelton.jobs.jobs import instances
 
     task = next((jobs.tasks[name] for jobs in instances() if name in jobs.tasks), None)
@@ -118,7 +122,21 @@ def _run(
         queue=queue,
         attempt=attempt,
         max_retries=max_retries,
+        headers=read(headers),
         report=lambda fraction, message: channel.send(("progress", fraction, message)),
     )
-    ended = run_blocking(task, context, payload, inputs)
+    soft = task.settings.soft_timeout
+    if soft is not None:
+        signal.signal(signal.SIGUSR1, functools.partial(_interrupt, name, soft))
+    try:
+        ended = run_blocking(task, context, payload, inputs)
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    assert not isinstance(ended, Rest)  # a process has no steps to rest between
     return ended if isinstance(ended, bytes) else tuple(ended)
+
+
+def _interrupt(task: str, seconds: float, _number: int, _frame: Any) -> None:
+    from pelton.jobs.errors import SoftTimeout
+
+    raise SoftTimeout(task, seconds)

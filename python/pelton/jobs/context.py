@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+if TYPE_CHECKING:
+    from pelton.jobs.steps import Steps
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _LOGGER = logging.getLogger("pelton.jobs")
 
@@ -21,7 +28,9 @@ class JobContext:
         "_cancelled",
         "_logger",
         "_report",
+        "_steps",
         "attempt",
+        "headers",
         "id",
         "max_retries",
         "queue",
@@ -37,13 +46,17 @@ class JobContext:
         attempt: int = 1,
         max_retries: int = 0,
         report: Callable[[float, str | None], None] | None = None,
+        headers: Mapping[str, Any] | None = None,
+        steps: Steps | None = None,
     ) -> None:
         self.id = id
         self.task = task
         self.queue = queue
         self.attempt = attempt
         self.max_retries = max_retries
+        self.headers: Mapping[str, Any] = headers or {}
         self._report = report
+        self._steps = steps
         self._cancelled = False
         self._logger: _JobLogger | None = None
 
@@ -59,6 +72,66 @@ class JobContext:
         if self._report is not None:
             self._report(fraction, message)
         return _DONE
+
+    @overload
+    async def step(
+        self, name: str, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    async def step(
+        self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    async def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Calls `fn`, and keeps its result: a later attempt gets that, and does not call again.
+
+        The result travels as JSON, by the return annotation of `fn`, and comes back so the first
+        time too. A step that was under way when its worker died is repeated: make what it does
+        idempotent (by `ctx.id`, say). A name that comes again is another step, by its order. A
+        task that is called as a plain function has no job: its steps are just called. Not in
+        `cpu=True` tasks; `def` tasks use `run_step`.
+        """
+        if self._steps is None:
+            self._need_no_job("step")
+            value = fn(*args, **kwargs)
+            return await value if isinstance(value, Awaitable) else value
+        return await self._steps.step(name, fn, args, kwargs)
+
+    def run_step(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """`step` for a `def` task in a thread."""
+        if self._steps is None:
+            self._need_no_job("run_step")
+            return fn(*args, **kwargs)
+        value: R = self._steps.step_blocking(name, fn, args, kwargs)
+        return value
+
+    async def sleep(self, duration: float | timedelta) -> None:
+        """Rests, without holding a worker: the attempt ends here, and the function runs again
+        from its beginning when the time has come, with its finished steps kept.
+
+        `finally` blocks run; do not catch BaseException around it. Only in `async` tasks.
+        """
+        seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+        if self._steps is None:
+            self._need_no_job("sleep")
+            return
+        await self._steps.sleep(seconds)
+
+    async def wait_signal(self, name: str, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+        """The value of the next signal of this name, see `Job.signal`; rests until it came.
+
+        Each call takes one signal; those that came before count. TimeoutError where none came
+        within `timeout` seconds of the first call. Only in `async` tasks.
+        """
+        if self._steps is None:
+            raise RuntimeError("wait_signal: there is no job that a signal could be sent to")
+        return await self._steps.wait_signal(name, timeout)
+
+    def _need_no_job(self, what: str) -> None:
+        if self.id:
+            raise RuntimeError(
+                f"ctx.{what} is not for cpu=True tasks: their process has no broker; call the "
+                "pool task from an async one"
+            )
 
     @property
     def cancelled(self) -> bool:

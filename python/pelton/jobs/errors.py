@@ -38,6 +38,25 @@ class InvalidResult(JobError, TypeError):
     """
 
 
+class LeaseLost(JobError):
+    """The job runs elsewhere by now: what this attempt does counts no more."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"the lease of job {job_id} is lost: another attempt has taken over")
+        self.job_id = job_id
+
+
+class SoftTimeout(JobError, TimeoutError):
+    """The attempt took longer than its task's soft timeout, and may still tidy up.
+
+    Raised inside a `cpu=True` task; an `async` task is cancelled instead, and a `def` task in a
+    thread has to look at `ctx.cancelled`.
+    """
+
+    def __init__(self, task: str = "", seconds: float = 0.0) -> None:
+        super().__init__(f"{task} took longer than its soft timeout of {seconds:g} s")
+
+
 class JobNotFound(JobError, LookupError):
     """No job has this id: it never existed, or its result's time to live is over."""
 

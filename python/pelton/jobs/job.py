@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from pelton._core import JobRecord
+from pelton._core import AttemptRecord, JobRecord
 from pelton.jobs.errors import JobCancelled, JobFailed, JobNotFound
 
 if TYPE_CHECKING:
@@ -82,11 +82,7 @@ class Job(Generic[R]):
 
     def get(self, timeout: float | None = None) -> R:
         """`result` for code that is not async; it blocks the thread, so not in a running loop."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(self.result(timeout))
-        raise RuntimeError("Job.get() would block the event loop: `await job.result()` instead")
+        return run_blocking_here(self.result(timeout))
 
     async def cancel(self, reason: str = "") -> bool:
         """Asks for its end; False if it has ended already (or is unknown).
@@ -96,6 +92,22 @@ class Job(Generic[R]):
         `def` task in a thread has to look at `ctx.cancelled`.
         """
         return await self._jobs.cancel(self.id, reason)
+
+    async def signal(self, name: str, value: Any = None) -> bool:
+        """Sends it a JSON value that `ctx.wait_signal(name)` gives; False if it has ended.
+
+        Signals wait for the job, each is taken once. One sent twice (a caller that tried again)
+        comes twice.
+        """
+        return await self._jobs.signal(self.id, name, value)
+
+    async def history(self) -> list[AttemptRecord]:
+        """Its attempts that did not succeed, oldest first: at most the newest 50."""
+        return await self._jobs.history(self.id)
+
+    async def retry(self) -> bool:
+        """Runs it again, if it is dead or cancelled; its finished steps are kept."""
+        return await self._jobs.retry(self.id)
 
     async def updates(self) -> AsyncIterator[JobRecord]:
         """Its record now, and again after changes of state or progress, up to its end.
@@ -130,3 +142,13 @@ class Job(Generic[R]):
             error.get("message", record.reason or ""),
             error.get("traceback", ""),
         )
+
+
+def run_blocking_here(result: Coroutine[Any, Any, R]) -> R:
+    """Runs a coroutine in a loop of its own; RuntimeError where it would block a loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(result)
+    result.close()
+    raise RuntimeError("get() would block the event loop: `await job.result()` instead")

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
-from pelton._core import Broker, Edge, JobRecord, NewJob, QueueRecord, ScheduleRecord, WorkerRecord
+from pelton._core import Broker, Edge, NewJob
 from pelton.jobs.codec import Result
 from pelton.jobs.context import JobContext
 from pelton.jobs.declare import ScheduleDecorator, TaskDecorator
-from pelton.jobs.errors import InvalidTask, JobNotFound
+from pelton.jobs.errors import InvalidTask
+from pelton.jobs.events import JobEvent
 from pelton.jobs.job import Job
+from pelton.jobs.limits import Limit, limit_of
+from pelton.jobs.operations import Operations, catching_up
 from pelton.jobs.options import Seconds, seconds
 from pelton.jobs.program import module_name, program_folder
 from pelton.jobs.schedule import Schedule
-from pelton.jobs.task import AsyncTask, SyncTask, Task, TaskSettings
+from pelton.jobs.task import AsyncTask, SyncTask, Task, TaskSettings, Upgrade
+
+Middleware = TypeVar("Middleware", bound=Callable[..., Any])
+EnqueueHook = Callable[[str, dict[str, Any]], object]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +43,7 @@ _created = 0
 _UNTYPED = Result(Any, "a task that is not known here")
 
 
-class Jobs:
+class Jobs(Operations):
     """Tasks and schedules, and the broker that keeps their jobs.
 
     url: `sqlite:///relative.db` or `sqlite:////absolute.db`. Without one it is PELTON_BROKER, and
@@ -43,15 +51,32 @@ class Jobs:
     made this object, so that every process of the program finds the same file. The environment is
     read, and the broker opened (and created), at the first use.
 
-    payload_limit: bytes of JSON that arguments or a result may have.
+    payload_limit: bytes of JSON that arguments or a result may have. context: context variables
+    whose values, plain JSON ones, ride along with each job and are set where it runs;
+    OpenTelemetry's trace context does too, where the program uses it. eager: for tests: enqueueing
+    runs the job, and all others that are ready, before it returns; `memory://` is a broker for
+    them that leaves nothing behind.
 
     An object may be used from any thread and any event loop. `async with jobs:` or `start()` opens
     the broker early; `stop()` closes it, and a later use opens it again.
     """
 
-    def __init__(self, url: str | None = None, *, payload_limit: int = PAYLOAD_LIMIT) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        payload_limit: int = PAYLOAD_LIMIT,
+        context: Sequence[ContextVar[Any]] = (),
+        eager: bool = False,
+    ) -> None:
         global _created
+        super().__init__()
         self.payload_limit = payload_limit
+        self.context = tuple(context)
+        self.eager = eager
+        self.async_middleware: list[Callable[..., Any]] = []
+        self.blocking_middleware: list[Callable[..., Any]] = []
+        self._enqueue_hooks: list[EnqueueHook] = []
         self.tasks: dict[str, Task[..., Any]] = {}
         self.schedules: dict[str, Schedule] = {}
         self._given_url = url
@@ -145,6 +170,14 @@ class Jobs:
         cpu: bool = False,
         priority: int = 0,
         result_ttl: Seconds = 86_400.0,
+        soft_timeout: Seconds | None = None,
+        concurrency: int | None = None,
+        rate_limit: str | float | None = None,
+        key_concurrency: int | None = None,
+        key_rate_limit: str | float | None = None,
+        retry_budget: tuple[int, float] | None = None,
+        version: int = 1,
+        upgrade: Upgrade | None = None,
     ) -> TaskDecorator: ...
 
     def task(
@@ -165,6 +198,14 @@ class Jobs:
         cpu: bool = False,
         priority: int = 0,
         result_ttl: Seconds = 86_400.0,
+        soft_timeout: Seconds | None = None,
+        concurrency: int | None = None,
+        rate_limit: str | float | None = None,
+        key_concurrency: int | None = None,
+        key_rate_limit: str | float | None = None,
+        retry_budget: tuple[int, float] | None = None,
+        version: int = 1,
+        upgrade: Upgrade | None = None,
     ) -> Any:
         """Makes a function a task: `@jobs.task`, or `@jobs.task(retries=5, timeout=30)`.
 
@@ -177,7 +218,14 @@ class Jobs:
         `min(backoff_max, backoff * backoff_factor**(n-1))` (without `jitter`: that bound itself).
         retry_on, give_up_on: exceptions that deserve another attempt (None: all), and those that
         do not, which weigh more. timeout: seconds that an attempt may take. priority: -100 to
-        100, larger first. result_ttl: how long an ended job and its result are kept.
+        100, larger first. result_ttl: how long an ended job and its result are kept. soft_timeout:
+        seconds after which an `async` task is cancelled and a `cpu=True` one gets SoftTimeout, to
+        tidy up until `timeout`; in a thread `ctx.cancelled` is set. concurrency, rate_limit: how
+        many run at a time, and how many begin ("10/s", "100/m", or a number a second), across all
+        workers; key_concurrency, key_rate_limit: the same for each `limit_key` by itself. A worker
+        that starts sets them; `jobs.limit` changes them. retry_budget: (retries, seconds): in each
+        worker no more of its failures are tried again within so long; the others are dead. version:
+        of the arguments; upgrade: `(arguments, their version)` to those of the newest.
         """
         settings = TaskSettings(
             queue=queue,
@@ -192,6 +240,13 @@ class Jobs:
             cpu=cpu,
             priority=priority,
             result_ttl=seconds(result_ttl),
+            soft_timeout=None if soft_timeout is None else seconds(soft_timeout),
+            version=version,
+            upgrade=upgrade,
+            limits=_limits(
+                limit_of(concurrency, rate_limit), limit_of(key_concurrency, key_rate_limit)
+            ),
+            retry_budget=retry_budget,
         )
         if fn is not None:
             return self._add_task(fn, name, settings, sys._getframe(1))
@@ -203,7 +258,8 @@ class Jobs:
         *,
         tz: str = "UTC",
         name: str | None = None,
-        grace: Seconds = 60.0,
+        grace: Seconds | None = None,
+        catch_up: str | int = "once",
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> ScheduleDecorator:
@@ -211,11 +267,13 @@ class Jobs:
 
         It decorates a function, which becomes a task with default settings, or a task made by
         `@jobs.task(...)` below it. tz: an IANA name; changes of the clock there neither skip nor
-        double a run. name: of the schedule, the task's by default. grace: a run that was missed
-        because no scheduler was up happens once, if it is younger than this. args, kwargs: for
-        the task. ValueError where the expression or the zone is wrong.
+        double a run. name: of the schedule, the task's by default. catch_up: of the runs that were
+        missed because no scheduler was up, "once" makes up for the newest, "all" for all (up to
+        1000), a number for so many, "skip" for none; runs older than `grace` (a minute for "once",
+        a year for more) never happen. args, kwargs: for the task. ValueError where the expression
+        or the zone is wrong.
         """
-        options = {"cron": expression, "tz": tz, "grace": seconds(grace)}
+        options = {"cron": expression, "tz": tz, **catching_up(catch_up, grace)}
         return self._scheduled(options, name, args, kwargs)
 
     def every(
@@ -223,13 +281,51 @@ class Jobs:
         interval: Seconds,
         *,
         name: str | None = None,
-        grace: Seconds = 60.0,
+        grace: Seconds | None = None,
+        catch_up: str | int = "once",
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> ScheduleDecorator:
         """Runs a task every so many seconds; otherwise like `cron`."""
-        options = {"every": seconds(interval), "grace": seconds(grace)}
+        options = {"every": seconds(interval), **catching_up(catch_up, grace)}
         return self._scheduled(options, name, args, kwargs)
+
+    def solar(
+        self,
+        event: str,
+        latitude: float,
+        longitude: float,
+        *,
+        name: str | None = None,
+        grace: Seconds | None = None,
+        catch_up: str | int = "once",
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> ScheduleDecorator:
+        """Runs a task by the sun at a place, in degrees north and east; otherwise like `cron`.
+
+        event: sunrise, solar_noon, sunset; dawn_civil, dawn_nautical, dawn_astronomical, and dusk
+        likewise.
+        """
+        options = {"solar": (event, latitude, longitude), **catching_up(catch_up, grace)}
+        return self._scheduled(options, name, args, kwargs)
+
+    def middleware(self, fn: Middleware) -> Middleware:
+        """Runs `fn(ctx, call_next)` around each job of this object: `@jobs.middleware`.
+
+        An `async def` runs around `async` tasks and awaits `call_next()`; a `def` around the
+        others, in their thread or process. It returns the result; the first added is outermost.
+        """
+        if inspect.iscoroutinefunction(fn):
+            self.async_middleware.append(fn)
+        else:
+            self.blocking_middleware.append(fn)
+        return fn
+
+    def before_enqueue(self, fn: EnqueueHook) -> EnqueueHook:
+        """Calls `fn(task, headers)` before each job is made: it may add headers, or raise."""
+        self._enqueue_hooks.append(fn)
+        return fn
 
     def _scheduled(
         self,
@@ -266,102 +362,55 @@ class Jobs:
         self.tasks[name] = task
         return task
 
-    # --- jobs
-
     async def job(self, id: str) -> Job[Any]:
         """The handle of a job that was enqueued anywhere; JobNotFound."""
         return Job(self, id, (await self.record(id)).task)
-
-    async def record(self, id: str) -> JobRecord:
-        """What the broker knows of a job; JobNotFound."""
-        record: JobRecord | None = await self.call(self.broker.get, id)
-        if record is None:
-            raise JobNotFound(id)
-        return record
-
-    async def records(
-        self,
-        *,
-        state: str | None = None,
-        queue: str | None = None,
-        task: str | None = None,
-        group: str | None = None,
-        limit: int = 50,
-        before: str | None = None,
-    ) -> list[JobRecord]:
-        """Jobs, newest first; `before` an id: only older ones."""
-        found: list[JobRecord] = await self.call(
-            self.broker.list_jobs,
-            state=state,
-            queue=queue,
-            task=task,
-            group=group,
-            limit=limit,
-            before=before,
-        )
-        return found
-
-    async def watch(self, id: str, version: int, wait: float) -> JobRecord | None:
-        """A job's record once its version is above `version`, or None after `wait` seconds."""
-        record: JobRecord | None = await self.call(self.broker.watch, id, version, wait)
-        return record
-
-    async def cancel(self, id: str, reason: str = "") -> bool:
-        """Cancels a job: see `Job.cancel`."""
-        return bool(await self.call(self.broker.cancel, id, reason))
-
-    async def retry(self, id: str) -> bool:
-        """Queues a dead or cancelled job again, with all its retries; False: it is neither."""
-        return bool(await self.call(self.broker.retry, id))
-
-    async def delete(self, id: str) -> bool:
-        """Forgets an ended job; False: it has not ended, or is unknown."""
-        return bool(await self.call(self.broker.delete, id))
-
-    async def pause(self, queue: str) -> None:
-        """Workers take no more jobs from the queue, until `resume`."""
-        await self.call(self.broker.set_paused, queue, True)
-
-    async def resume(self, queue: str) -> None:
-        """Ends `pause`."""
-        await self.call(self.broker.set_paused, queue, False)
-
-    async def queue_records(self) -> list[QueueRecord]:
-        """The queues that have or had jobs, with their counts by state."""
-        found: list[QueueRecord] = await self.call(self.broker.queues)
-        return found
-
-    async def worker_records(self) -> list[WorkerRecord]:
-        """The workers seen in the last two minutes."""
-        found: list[WorkerRecord] = await self.call(self.broker.workers)
-        return found
-
-    async def schedule_records(self) -> list[ScheduleRecord]:
-        """The schedules that a scheduler has written to the broker."""
-        found: list[ScheduleRecord] = await self.call(self.broker.schedules)
-        return found
 
     # --- for the package
 
     async def write(self, new: Sequence[NewJob], edges: Sequence[Edge] = ()) -> list[str]:
         """Writes jobs, all or none; the ids, an unfinished job's where a key was taken."""
         ids: list[str] = await self.call(self.broker.enqueue, new, edges)
+        self._tell_enqueued(new)
+        if self.eager:
+            from pelton.jobs.worker import run_ready
+
+            await run_ready(self)
         return ids
 
     def write_blocking(self, new: Sequence[NewJob], edges: Sequence[Edge] = ()) -> list[str]:
         """`write`, blocking the thread."""
-        return self.broker.enqueue(new, edges) or []
+        ids = self.broker.enqueue(new, edges) or []
+        self._tell_enqueued(new)
+        if self.eager:
+            from pelton.jobs.worker import run_ready
 
-    async def call(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Awaits a broker operation on the running loop."""
-        waiter = asyncio.get_running_loop().create_future()
-        operation(*args, waiter=waiter, **kwargs)
-        return await waiter
+            asyncio.run(run_ready(self))
+        return ids
+
+    def new_headers(self, task: str, own: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """A job's headers, as the hooks of `before_enqueue` leave them."""
+        if not self._enqueue_hooks:
+            return own
+        headers = dict(own or {})
+        for hook in self._enqueue_hooks:
+            hook(task, headers)
+        return headers
+
+    def _tell_enqueued(self, new: Sequence[NewJob]) -> None:
+        if self.is_heard:
+            for job in new:
+                self.tell(JobEvent("enqueued", job.id, job.task, job.queue))
 
     def decode_result(self, task: str, result: bytes) -> Any:
         """A result, typed if the task is known here, else as plain JSON values."""
         known = self.tasks.get(task)
         return (known.returned if known is not None else _UNTYPED).decode(result)
+
+
+def _limits(whole: Limit | None, each_key: Limit | None) -> dict[str, Limit]:
+    found = {"task": whole, "key": each_key}
+    return {scope: limit for scope, limit in found.items() if limit is not None}
 
 
 def instances() -> list[Jobs]:

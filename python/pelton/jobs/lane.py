@@ -14,15 +14,21 @@ from pelton._core import Broker, BrokerError, LeasedJob, Outcome, Settled, Worke
 from pelton.jobs.attempt import (
     Attempt,
     Failure,
+    Rest,
     Verdict,
     decode,
     encode,
     failed,
     failure,
+    overdue,
     run_blocking,
 )
 from pelton.jobs.context import JobContext
+from pelton.jobs.events import JobEvent
+from pelton.jobs.headers import enter, read
+from pelton.jobs.orders import Orders
 from pelton.jobs.processes import Order, ProcessPool, ProcessWork
+from pelton.jobs.steps import Steps, Suspended
 from pelton.jobs.task import Task
 from pelton.jobs.threads import ThreadPool
 
@@ -81,6 +87,9 @@ class Lane:
         self._session: WorkerSession | None = None
         self._pump: asyncio.Task[None] | None = None
         self.processed = 0
+        self.concurrency = settings.concurrency
+        self.quiet = False
+        self.on_orders: Orders | None = None
 
     @property
     def pump(self) -> asyncio.Task[None]:
@@ -111,6 +120,7 @@ class Lane:
             lease=settings.lease,
             on_cancel=functools.partial(self._from_core, "cancel"),
             on_lost=functools.partial(self._from_core, "lost"),
+            on_order=self._ordered,
         )
         self._pump = self._loop.create_task(self._lease_for_ever())
 
@@ -145,8 +155,8 @@ class Lane:
 
     async def _lease_for_ever(self) -> None:
         while not self._stopping:
-            room = self._settings.concurrency - len(self._attempts)
-            if room <= 0 or self._unfinished >= _UNFINISHED_MAX:
+            room = self.concurrency - len(self._attempts)
+            if self.quiet or room <= 0 or self._unfinished >= _UNFINISHED_MAX:
                 await self._change_awaited()
                 continue
             try:
@@ -156,7 +166,7 @@ class Lane:
                 await self._until(lambda: self._stopping, self._backoff())
                 continue
             for job in leased:
-                if self._stopping:
+                if self._stopping or self.quiet:
                     self._add(Outcome.release(job))
                 else:
                     self._begin(job)
@@ -180,7 +190,12 @@ class Lane:
             attempt=job.attempt,
             max_retries=job.max_retries,
             report=functools.partial(self._report, job),
+            headers=read(job.headers),
+            steps=Steps(self._live, job, task.jobs.payload_limit)
+            if task.kind != "process"
+            else None,
         )
+        self._tell("started", job)
         attempt = Attempt(job, task, context)
         self._attempts[job.id] = attempt
         if task.kind == "async":
@@ -193,12 +208,19 @@ class Lane:
     def _begin_async(self, attempt: Attempt) -> None:
         job, task = attempt.job, attempt.task
         try:
-            values = decode(task, job.payload, job.inputs)
-            coroutine = task.arguments.call(attempt.context, values)
+            headers = attempt.context.headers
+            values = decode(task, job.payload, job.inputs, headers)
+            call = functools.partial(task.arguments.call, attempt.context, values)
+            for middleware in reversed(task.jobs.async_middleware):
+                call = functools.partial(middleware, attempt.context, call)
+            # Each job has a context of its own, with what rode along.
+            context = self._context.copy()
+            context.run(enter, dict(headers), task.jobs.context)
+            coroutine = context.run(call)
         except Exception as error:
             self._ended(attempt, failure(task, error))
             return
-        running = self._loop.create_task(_contained(coroutine), context=self._context.copy())
+        running = self._loop.create_task(_contained(coroutine), context=context)
         attempt.handle = running
         self._time(attempt)
         running.add_done_callback(functools.partial(self._async_done, attempt))
@@ -212,8 +234,12 @@ class Lane:
                 return
             except Exception as unfit:
                 error = unfit
-        if isinstance(error, asyncio.CancelledError) and attempt.verdict is not None:
+        if isinstance(error, Suspended):
+            self._ended(attempt, Rest(error.until, error.signal))
+        elif isinstance(error, asyncio.CancelledError) and attempt.verdict is not None:
             self._ended_by_verdict(attempt)
+        elif isinstance(error, asyncio.CancelledError) and attempt.overdue:
+            self._ended(attempt, overdue(task))
         else:
             self._ended(attempt, failure(task, error))
 
@@ -222,7 +248,9 @@ class Lane:
         attempt.handle = self._threads.submit(
             functools.partial(run_blocking, attempt.task, attempt.context, job.payload, job.inputs),
             functools.partial(self._ended, attempt),
-            None if job.timeout is None else lambda _work: self._time(attempt),
+            None
+            if job.timeout is None and attempt.task.settings.soft_timeout is None
+            else lambda _work: self._time(attempt),
             self._context.copy(),
         )
 
@@ -238,6 +266,7 @@ class Lane:
                 job.max_retries,
                 job.payload,
                 list(job.inputs),
+                job.headers,
             ),
             functools.partial(self._ended, attempt),
             functools.partial(self._time, attempt),
@@ -247,6 +276,9 @@ class Lane:
 
     def _time(self, attempt: Attempt) -> None:
         timeout = attempt.job.timeout
+        soft = attempt.task.settings.soft_timeout
+        if soft is not None and attempt.job.id in self._attempts:
+            attempt.soft_timer = self._loop.call_later(soft, self._hint, attempt)
         if timeout is not None and attempt.job.id in self._attempts:
             attempt.timer = self._loop.call_later(timeout, self._end, attempt, "timeout")
 
@@ -266,6 +298,33 @@ class Lane:
                 if verdict == "lost":
                     _LOGGER.warning("%s: the lease was lost; stopping it", _named(attempt))
                 self._end(attempt, verdict)
+
+    def _hint(self, attempt: Attempt) -> None:
+        """The soft timeout: the task is asked to end by itself."""
+        attempt.context._cancel()
+        attempt.overdue = True
+        if isinstance(attempt.handle, asyncio.Task):
+            attempt.handle.cancel()
+        elif isinstance(attempt.handle, ProcessWork) and attempt.handle.process is not None:
+            attempt.handle.process.hint()
+
+    def _ordered(self, orders: list[bytes]) -> None:
+        """Called from the core's thread."""
+        if self.on_orders is not None:
+            self._loop.call_soon_threadsafe(self.on_orders.obey, orders)
+
+    def report(self, report: bytes) -> None:
+        """What others are told of this worker."""
+        self._live.report(report)
+
+    def changed(self) -> None:
+        """Its concurrency or rest was changed."""
+        self._change()
+
+    def _tell(self, kind: str, job: LeasedJob, error: str = "") -> None:
+        task = self._tasks.get(job.task)
+        if task is not None and task.jobs.is_heard:
+            task.jobs.tell(JobEvent(kind, job.id, job.task, job.queue, job.attempt, error))
 
     def _end(self, attempt: Attempt, verdict: Verdict) -> None:
         """Stops an attempt from outside; the first verdict counts."""
@@ -290,17 +349,25 @@ class Lane:
             retry = attempt.task.wants_retry(TimeoutError())
             self._ended(attempt, failed("TimeoutError", message, retry=retry))
         elif attempt.verdict == "cancel":
+            self._tell("cancelled", job)
             self._settle(attempt, Outcome.cancelled(job, ""))
         elif attempt.verdict == "stop":
             self._settle(attempt, Outcome.release(job))
         else:
             self._settle(attempt, None)
 
-    def _ended(self, attempt: Attempt, end: bytes | Failure) -> None:
+    def _ended(self, attempt: Attempt, end: bytes | Failure | Rest) -> None:
         job = attempt.job
         if isinstance(end, bytes):
+            self._tell("succeeded", job)
             self._settle(attempt, Outcome.success(job, end))
             return
+        if isinstance(end, Rest):
+            self._tell("suspended", job)
+            rest = Outcome.suspend(job, until=end.until, signal=end.signal)
+            self._settle(attempt, rest)
+            return
+        self._tell("failed", job, end.summary)
         self._failures[job.id] = (attempt.task, end)
         self._settle(attempt, Outcome.failure(job, end.error, retry=end.retry, delay=end.delay))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,10 @@ class Options:
     time zone. priority: from -100 to 100, larger first. queue: instead of the task's. key: while
     an unfinished job has it, enqueueing gives that job instead of a new one. timeout: seconds per
     attempt. retries: attempts after the first. expires: not started within this duration (or
-    before this moment): cancelled. id: 32 hexadecimal digits, instead of a new one.
+    before this moment): cancelled. id: 32 hexadecimal digits, instead of a new one. key_ttl: the
+    key stays taken for so long from the enqueue, though the job has ended: within that time
+    enqueueing gives the first job. limit_key: whose share of the task's limits for each key the
+    job uses (a customer's id, say). headers: JSON values that `ctx.headers` has.
     """
 
     delay: Seconds | None = None
@@ -32,6 +36,9 @@ class Options:
     retries: int | None = None
     expires: Seconds | datetime | None = None
     id: str | None = None
+    key_ttl: Seconds | None = None
+    limit_key: str | None = None
+    headers: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.delay is not None and self.eta is not None:
@@ -42,6 +49,8 @@ class Options:
             raise ValueError(f"timeout={self.timeout!r} is not above 0")
         if self.retries is not None and self.retries < 0:
             raise ValueError(f"retries={self.retries!r} is negative")
+        if self.key_ttl is not None and (self.key is None or seconds(self.key_ttl) <= 0):
+            raise ValueError(f"key_ttl={self.key_ttl!r} is above 0, and goes with a key")
         if self.queue == "" or self.key == "":
             raise ValueError("queue and key cannot be empty")
         if self.id is not None and not _is_id(self.id):

@@ -21,6 +21,7 @@ _LOGGER = logging.getLogger("pelton.jobs")
 _LENGTH = struct.Struct(">I")
 _CODE = "import sys; from pelton.jobs.child import main; main(int(sys.argv[1]))"
 _RESPAWN_SECONDS = 1.0
+_IDLE_SECONDS = 30.0  # before an autoscaled pool ends a process
 _RESPAWN_SECONDS_MAX = 30.0
 
 
@@ -43,6 +44,7 @@ class Order(NamedTuple):
     max_retries: int
     payload: bytes
     inputs: list[bytes]
+    headers: bytes | None = None
 
 
 class ProcessWork:
@@ -64,6 +66,13 @@ class ProcessWork:
         self.process: _Process | None = None
 
 
+class ProcessLimits(NamedTuple):
+    """When a process is replaced, between two jobs."""
+
+    jobs: int | None = None
+    rss: int | None = None  # bytes
+
+
 class ProcessPool:
     """Keeps `size` processes that have imported the program, and gives each one job at a time.
 
@@ -71,9 +80,20 @@ class ProcessPool:
     its place. `waiting` is bounded by what its owner leases.
     """
 
-    def __init__(self, size: int, origin: Origin) -> None:
-        self._size = size
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        origin: Origin,
+        limits: ProcessLimits = ProcessLimits(),  # noqa: B008 - it cannot be changed
+    ) -> None:
+        # The fewest that are there, and the most.
+        self._least, self._most = size if isinstance(size, tuple) else (size, size)
+        if not 1 <= self._least <= self._most:
+            raise ValueError(f"{size!r}: a pool has 1 process or more, and no fewer than the least")
+        self._size = self._least
         self._origin = origin
+        self._limits = limits
+        self._shrinking: asyncio.TimerHandle | None = None
         self._processes: set[_Process] = set()
         self._idle: list[_Process] = []
         self.waiting: deque[ProcessWork] = deque()
@@ -107,6 +127,8 @@ class ProcessPool:
     async def close(self) -> None:
         """Kills the processes and waits for their end."""
         self._closed = True
+        if self._shrinking is not None:
+            self._shrinking.cancel()
         if self._respawn is not None:
             self._respawn.cancel()
         processes = list(self._processes)
@@ -117,8 +139,14 @@ class ProcessPool:
     def ready(self, process: _Process) -> None:
         """A process has imported the program, or finished its job."""
         self._respawn_seconds = _RESPAWN_SECONDS
+        if self._is_worn(process):
+            process.kill()  # another takes its place: see `lost`
+            return
         self._idle.append(process)
         self._dispatch()
+        if self._shrinking is None and self._size > self._least and not self._closed:
+            loop = asyncio.get_running_loop()
+            self._shrinking = loop.call_later(_IDLE_SECONDS, self._shrink)
 
     def lost(self, process: _Process, reason: str, *, imported: bool) -> None:
         """A process ended; the attempt that it had has failed."""
@@ -167,9 +195,30 @@ class ProcessPool:
         self._respawn = None
         self.start()
 
+    def _is_worn(self, process: _Process) -> bool:
+        limits = self._limits
+        if process.done == 0:
+            return False  # it would be so for the next one, too
+        if limits.jobs is not None and process.done >= limits.jobs:
+            return True
+        return limits.rss is not None and resident_bytes(process.pid) > limits.rss
+
+    def _shrink(self) -> None:
+        """Ends one process that has had nothing to do for a while."""
+        self._shrinking = None
+        if self._idle and not self.waiting and self._size > self._least and not self._closed:
+            self._size -= 1
+            self._idle.pop(0).kill()
+            if self._size > self._least:
+                loop = asyncio.get_running_loop()
+                self._shrinking = loop.call_later(_IDLE_SECONDS, self._shrink)
+
     def _dispatch(self) -> None:
         while self.waiting and self._idle:
             self._idle.pop().begin(self.waiting.popleft())
+        if self.waiting and self._size < self._most and not self._closed:
+            self._size = min(self._most, self._size + len(self.waiting))
+            self.start()
 
 
 class _Process:
@@ -182,6 +231,7 @@ class _Process:
         self._imported = False
         self._reason = ""
         self.pid = self._popen.pid
+        self.done = 0
         self.work: ProcessWork | None = None
         self.served = asyncio.get_running_loop().create_task(self._serve())
 
@@ -190,6 +240,11 @@ class _Process:
         work.process = self
         work.begin()
         self._send(("run", tuple(work.order)))
+
+    def hint(self) -> None:
+        """Has SoftTimeout raised in the task."""
+        if self._popen.returncode is None:
+            self._popen.send_signal(signal.SIGUSR1)
 
     def kill(self) -> None:
         if self._popen.returncode is None:
@@ -224,6 +279,7 @@ class _Process:
                 work.report(*rest)
         elif kind == "done":
             self.work = None
+            self.done += 1
             if work is not None:
                 work.process = None
                 work.then(Failure(*rest[0]) if isinstance(rest[0], tuple) else rest[0])
@@ -241,6 +297,15 @@ class _Process:
         if self._writer is not None and not self._writer.is_closing():
             data = pickle.dumps(message)
             self._writer.write(_LENGTH.pack(len(data)) + data)
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory that a process has; 0 where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _exit_reason(code: int) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
 from pelton._core import NewJob, RetryPolicy, new_job_id
 from pelton.jobs.codec import Arguments, Result, Shape, annotations_of
 from pelton.jobs.context import JobContext
-from pelton.jobs.errors import InvalidTask, PayloadTooLarge, Retry
+from pelton.jobs.errors import InvalidArguments, InvalidTask, PayloadTooLarge, Retry
+from pelton.jobs.headers import capture
 from pelton.jobs.job import Job
+from pelton.jobs.limits import Limit, RetryBudget
 from pelton.jobs.options import Options, Seconds, seconds
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ Call = Sequence[Any] | Mapping[str, Any]
 """One call in `enqueue_many`: a sequence of positional arguments, or a mapping of keywords."""
 
 _PLAIN = Options()  # nothing differs from the task: the quick way
+
+Upgrade = Callable[[dict[str, Any], int], Mapping[str, Any]]
+"""Makes the arguments of an older version those of the newest: (arguments, their version)."""
 
 Kind = Literal["async", "thread", "process"]
 
@@ -49,6 +55,11 @@ class TaskSettings:
     cpu: bool = False
     priority: int = 0
     result_ttl: float = 86_400.0
+    soft_timeout: float | None = None
+    version: int = 1
+    upgrade: Upgrade | None = None
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    retry_budget: tuple[int, float] | None = None
 
     def policy(self, retries: int | None = None) -> RetryPolicy:
         """The core's form of the retry settings."""
@@ -128,6 +139,9 @@ class Enqueueable(Generic[P, R]):
         retries: int | None = None,
         expires: Seconds | datetime | None = None,
         id: str | None = None,
+        key_ttl: Seconds | None = None,
+        limit_key: str | None = None,
+        headers: Mapping[str, Any] | None = None,
     ) -> Configured[P, R]:
         """The same task with other options for the jobs enqueued through it: see `Options`."""
         options = Options(
@@ -140,6 +154,9 @@ class Enqueueable(Generic[P, R]):
             retries=retries,
             expires=expires,
             id=id,
+            key_ttl=key_ttl,
+            limit_key=limit_key,
+            headers=headers,
         )
         return Configured(self._task(), options.over(self._options))
 
@@ -183,6 +200,7 @@ class Task(Enqueueable[P, R]):
         self.settings = settings
         self.kind: Kind = "async" if is_async else "process" if settings.cpu else "thread"
         self._policy = settings.policy()
+        self._budget = settings.retry_budget and RetryBudget(*settings.retry_budget)
         self._names = names
         # Not its attributes, which could hide ours.
         functools.update_wrapper(self, fn, updated=())
@@ -269,6 +287,11 @@ class Task(Enqueueable[P, R]):
                 "Jobs(payload_limit=…))"
             )
         settings = self.settings
+        headers = capture(
+            self.jobs.context,
+            settings.version,
+            self.jobs.new_headers(self.name, options.headers),
+        )
         if options is _PLAIN:
             return NewJob(
                 id=new_job_id(),
@@ -280,6 +303,7 @@ class Task(Enqueueable[P, R]):
                 retry=self._policy,
                 result_ttl=settings.result_ttl,
                 group=group,
+                headers=headers,
             )
         now = time.time()
         return NewJob(
@@ -295,6 +319,9 @@ class Task(Enqueueable[P, R]):
             retry=self._policy if options.retries is None else settings.policy(options.retries),
             result_ttl=settings.result_ttl,
             group=group,
+            headers=headers,
+            limit_key=options.limit_key,
+            key_ttl=None if options.key_ttl is None else seconds(options.key_ttl),
         )
 
     def wants_retry(self, error: BaseException) -> bool:
@@ -303,7 +330,24 @@ class Task(Enqueueable[P, R]):
             return True
         if isinstance(error, self.settings.give_up_on):
             return False
-        return self.settings.retry_on is None or isinstance(error, self.settings.retry_on)
+        if self.settings.retry_on is not None and not isinstance(error, self.settings.retry_on):
+            return False
+        return self._budget is None or self._budget.spend()
+
+    def upgraded(self, payload: bytes, version: Any) -> bytes:
+        """A payload of an older version as one of this; InvalidArguments."""
+        newest = self.settings.version
+        if version == newest:
+            return payload
+        upgrade = self.settings.upgrade
+        if not isinstance(version, int) or version > newest or upgrade is None:
+            raise InvalidArguments(
+                f"{self.name}: the payload is of version {version!r}, this worker knows {newest}: "
+                + ("a newer worker may run it" if upgrade else "give the task upgrade=")
+            )
+        values = json.loads(payload)
+        values["args"] = dict(upgrade(values["args"], version))
+        return json.dumps(values).encode()
 
     def _new_jobs(self, options: Options, calls: Iterable[Call]) -> list[NewJob]:
         if options.id is not None or options.key is not None:

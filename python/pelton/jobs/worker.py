@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import socket
@@ -14,9 +15,11 @@ from typing import Any
 
 from pelton._core import new_job_id
 from pelton.jobs.errors import InvalidTask
+from pelton.jobs.health import HealthServer
 from pelton.jobs.jobs import Jobs
 from pelton.jobs.lane import Lane, LaneSettings
-from pelton.jobs.processes import Origin, ProcessPool
+from pelton.jobs.orders import Orders
+from pelton.jobs.processes import Origin, ProcessLimits, ProcessPool, resident_bytes
 from pelton.jobs.program import MAIN_IN_CHILD
 from pelton.jobs.signals import stop_signals
 from pelton.jobs.task import Task
@@ -41,7 +44,10 @@ class Worker:
     seconds that `stop` waits for running jobs. unknown_task_delay: seconds before a job whose task
     is not known here is offered again. app: a module that pool processes import, besides those
     that the tasks are in. log_level: of the pool processes' log on stderr; none without it.
-    name: host, process id and a random part by default.
+    name: host, process id and a random part by default. max_jobs_per_process, max_rss_per_process:
+    after so many jobs, or above so many bytes of memory, a pool process is replaced, between two
+    jobs. autoscale: the fewest and the most pool processes: there are as many as there is work
+    for, instead of always `processes`.
 
     `async with Worker(jobs): ...` runs it beside other things on the loop, `await run()` until
     `request_stop()`. Attempts are at least once: a worker killed in mid-job runs it again
@@ -61,6 +67,9 @@ class Worker:
         app: str | None = None,
         log_level: str | None = None,
         name: str | None = None,
+        max_jobs_per_process: int | None = None,
+        max_rss_per_process: int | None = None,
+        autoscale: tuple[int, int] | None = None,
     ) -> None:
         if not jobs:
             raise ValueError("a worker needs a Jobs object to serve")
@@ -90,7 +99,10 @@ class Worker:
         self._lanes: list[Lane] = []
         self._threads: ThreadPool | None = None
         self._processes: ProcessPool | None = None
+        self._limits_of_processes = ProcessLimits(max_jobs_per_process, max_rss_per_process)
+        self._autoscale = autoscale
         self._stop_asked = asyncio.Event()
+        self._reporting: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> int:
@@ -116,19 +128,24 @@ class Worker:
         self._threads = ThreadPool(asyncio.get_running_loop(), self._thread_count)
         if any(task.kind == "process" for task in tasks):
             self._processes = ProcessPool(
-                self._process_count, _origin(tasks, self._app, self._log_level)
+                self._autoscale or self._process_count,
+                _origin(tasks, self._app, self._log_level),
+                self._limits_of_processes,
             )
             self._processes.start()
         try:
             for jobs, named in by_url.values():
                 await jobs.start()
+                await _set_limits(jobs, named)
                 for settings in self._lane_settings(named):
                     lane = Lane(jobs.broker, named, settings, self._threads, self._processes)
+                    lane.on_orders = self._orders()
                     await lane.start()
                     self._lanes.append(lane)
         except BaseException:
             await self.stop(0.0)
             raise
+        self._reporting = asyncio.get_running_loop().create_task(self._report())
         names = ", ".join(sorted(task.name for task in tasks)) or "none"
         _LOGGER.info("worker %s serves %d tasks: %s", self.name, len(tasks), names)
 
@@ -157,6 +174,49 @@ class Worker:
             lanes.append(replace(self._settings, queues=others, skip=pool))
         return lanes
 
+    def _orders(self) -> Orders:
+        return Orders(
+            {
+                "grow": self.grow,
+                "shrink": lambda n: self.grow(-n),
+                "quiet": lambda _: self.quiet(True),
+                "wake": lambda _: self.quiet(False),
+                "stop": lambda _: self.request_stop(),
+            }
+        )
+
+    def grow(self, n: int) -> None:
+        """Holds `n` more jobs at a time (fewer, where negative; at least one)."""
+        for lane in self._lanes:
+            lane.concurrency = max(1, lane.concurrency + n)
+            lane.changed()
+
+    def quiet(self, rest: bool = True) -> None:
+        """Leases no more jobs, and lets those that run end; `quiet(False)` goes on."""
+        for lane in self._lanes:
+            lane.quiet = rest
+            lane.changed()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What `pelton inspect workers` and health checks are told of it."""
+        return {
+            "concurrency": sum(lane.concurrency for lane in self._lanes),
+            "quiet": any(lane.quiet for lane in self._lanes),
+            "stopping": self._stop_asked.is_set(),
+            "running": self.running,
+            "processed": self.processed,
+            "rss": resident_bytes(os.getpid()),
+            "processes": len(self.process_ids),
+        }
+
+    async def _report(self) -> None:
+        while True:
+            report = json.dumps(self.state).encode()
+            for lane in self._lanes:
+                lane.report(report)
+            await asyncio.sleep(self._settings.lease / 3)
+
     async def stop(self, grace: float | None = None) -> None:
         """Leases no more, lets running jobs end for `grace` seconds, and returns the others.
 
@@ -164,6 +224,8 @@ class Worker:
         seconds more if tasks ignore their cancellation or the broker does not answer.
         """
         self._stop_asked.set()
+        if self._reporting is not None:
+            self._reporting.cancel()
         seconds = self.grace if grace is None else grace
         try:
             await asyncio.gather(*(lane.stop(seconds) for lane in self._lanes))
@@ -208,20 +270,58 @@ class Worker:
 
 
 async def serve_worker(
-    *jobs: Jobs, ready: Callable[[], None] | None = None, **options: Any
+    *jobs: Jobs,
+    ready: Callable[[], None] | None = None,
+    health: tuple[str, int] | None = None,
+    **options: Any,
 ) -> None:
     """Runs a `Worker` until SIGTERM or SIGINT; a second signal returns its jobs at once.
 
-    `ready` is called once it serves; `options` are the worker's. The brokers are closed at the
-    end.
+    `ready` is called once it serves; `options` are the worker's. health: where `/live`, `/ready`
+    and `/metrics` are answered. The brokers are closed at the end.
     """
     worker = Worker(*jobs, **options)
+    server = HealthServer(worker, jobs, *health) if health is not None else None
     with stop_signals(worker.request_stop):
         try:
+            if server is not None:
+                await server.start()
             await worker.run(ready)
         finally:
+            if server is not None:
+                await server.stop()
             for each in jobs:
                 await each.stop()
+
+
+async def run_ready(*jobs: Jobs, **options: Any) -> None:
+    """Runs all jobs that are ready, and those that become ready by it, and returns.
+
+    For tests, and for programs that work off a queue and end. Jobs that wait for their time, or
+    for the next attempt, are left; so are those of tasks that are not known here.
+    """
+    async with Worker(*jobs, unknown_task_delay=3600.0, **options) as worker:
+        while True:
+            before = worker.processed
+            queues = [record for each in jobs for record in await each.queue_records()]
+            busy = worker.running or any(
+                (record.counts["queued"] and not record.paused) or record.counts["running"]
+                for record in queues
+            )
+            if not busy and worker.processed == before:
+                return
+            await asyncio.sleep(0.002)
+
+
+async def _set_limits(jobs: Jobs, named: Mapping[str, Task[..., Any]]) -> None:
+    for name, task in named.items():
+        for scope, limit in task.settings.limits.items():
+            await jobs.limit(
+                f"{scope}:{name}",
+                concurrency=limit.concurrency,
+                rate=limit.rate,
+                burst=limit.burst,
+            )
 
 
 def _tasks_by_url(jobs: Sequence[Jobs]) -> dict[str, tuple[Jobs, dict[str, Task[..., Any]]]]:

@@ -1,0 +1,147 @@
+"""Steps of a job that are not repeated, and rests that hold no worker."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pelton._core import LeasedJob, WorkerSession
+from pelton.jobs.codec import Result, annotations_of
+from pelton.jobs.errors import LeaseLost, PayloadTooLarge
+
+_UNTYPED = Result(Any, "a step")
+
+
+class Suspended(BaseException):
+    """Ends an attempt that goes on later: not an error, so `except Exception` lets it pass."""
+
+    def __init__(self, until: float | None, signal: str | None = None) -> None:
+        super().__init__("the job goes on later")
+        self.until = until
+        self.signal = signal
+
+
+class Steps:
+    """What one attempt has done, and what the attempts before it did.
+
+    A job's function runs again from its beginning when the job goes on; its steps are known by
+    their names and, where a name comes again, by their order. Results are kept under the lease.
+    """
+
+    def __init__(self, session: WorkerSession, job: LeasedJob, limit: int) -> None:
+        self._session = session
+        self._job = job
+        self._limit = limit
+        self._counts: Counter[str] = Counter()
+        self._known: dict[str, bytes] | None = None
+
+    async def step(
+        self, name: str, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        """The result of an earlier attempt's step, or of calling `fn` now."""
+        key, codec = self._key("step", name), _codec(fn, name)
+        known = await self._load()
+        if key not in known:
+            value = fn(*args, **kwargs)
+            if inspect.isawaitable(value):
+                value = await value
+            await self._save(key, self._checked(name, codec.encode(value)))
+        return codec.decode(known[key])
+
+    def step_blocking(
+        self, name: str, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        """`step` in a thread."""
+        key, codec = self._key("step", name), _codec(fn, name)
+        if self._known is None:
+            self._known = self._session.steps(self._job) or {}
+        if key not in self._known:
+            data = self._checked(name, codec.encode(fn(*args, **kwargs)))
+            if not self._session.save_step(self._job, key, data):
+                raise LeaseLost(self._job.id)
+            self._known[key] = data
+        return codec.decode(self._known[key])
+
+    async def sleep(self, seconds: float) -> None:
+        """Returns once `seconds` have passed since an attempt first came here."""
+        key = self._key("sleep", "")
+        known = await self._load()
+        if key not in known:
+            await self._save(key, json.dumps(time.time() + max(seconds, 0.0)).encode())
+        until = json.loads(known[key])
+        if until > time.time():
+            raise Suspended(until)
+
+    async def wait_signal(self, name: str, seconds: float | None) -> Any:
+        """The value of the next signal of this name; TimeoutError."""
+        key = self._key("signal", name)
+        known = await self._load()
+        if key + "/late" in known:
+            raise TimeoutError(_late(name, seconds))
+        if key not in known:
+            value = await self._call(self._session.take_signal, name, key)
+            if value is None:
+                await self._wait(name, key, seconds)
+            known[key] = value
+        return json.loads(known[key])
+
+    async def _wait(self, name: str, key: str, seconds: float | None) -> None:
+        if seconds is None:
+            raise Suspended(None, name)
+        known = await self._load()
+        if key + "/until" not in known:
+            await self._save(key + "/until", json.dumps(time.time() + seconds).encode())
+        until = json.loads(known[key + "/until"])
+        if until > time.time():
+            raise Suspended(until, name)
+        await self._save(key + "/late", b"true")
+        raise TimeoutError(_late(name, seconds))
+
+    def _key(self, kind: str, name: str) -> str:
+        self._counts[kind + name] += 1
+        number = self._counts[kind + name]
+        return f"{kind}:{name}" if number == 1 else f"{kind}:{name}#{number}"
+
+    def _checked(self, name: str, data: bytes) -> bytes:
+        if len(data) > self._limit:
+            raise PayloadTooLarge(
+                f"step {name!r} returned {len(data)} bytes of JSON, above the limit of "
+                f"{self._limit}; store the data elsewhere and return its name"
+            )
+        return data
+
+    async def _load(self) -> dict[str, bytes]:
+        if self._known is None:
+            self._known = await self._call(self._session.steps)
+        assert self._known is not None  # the call gave it
+        return self._known
+
+    async def _save(self, key: str, data: bytes) -> None:
+        if not await self._call(self._session.save_step, key, data):
+            raise LeaseLost(self._job.id)
+        (await self._load())[key] = data
+
+    async def _call(self, operation: Callable[..., Any], *args: Any) -> Any:
+        waiter = asyncio.get_running_loop().create_future()
+        operation(self._job, *args, waiter=waiter)
+        return await waiter
+
+
+def _codec(fn: Callable[..., Any], name: str) -> Result:
+    """By the function's return annotation, where it has one that can be resolved."""
+    fn = getattr(fn, "fn", fn)  # of a task, its function
+    try:
+        hints = annotations_of(fn, f"step {name}", {})
+    except Exception:
+        # A partial or a lambda, or annotations that only its own scope knows.
+        return _UNTYPED
+    return Result(hints.get("return", Any), f"step {name}")
+
+
+def _late(name: str, seconds: float | None) -> str:
+    return f"no signal {name!r} came within {seconds} s"
