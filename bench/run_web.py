@@ -98,10 +98,14 @@ def check(port: int, case: Case) -> None:
 
 
 def load(port: int, case: Case, seconds: float) -> float:
+    """Requests a second to a server."""
+    url = f"http://127.0.0.1:{port}{case.path}"
+    return wrk(url, [] if case.body is None else [json.dumps(case.body)], seconds)
+
+
+def wrk(url: str, body: list[str], seconds: float) -> float:
     """Requests a second, as wrk counts them; an answer that is no success spoils the run."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-s", str(SCRIPT)]
-    url = f"http://127.0.0.1:{port}{case.path}"
-    body = [] if case.body is None else [json.dumps(case.body)]
     # wrk's durations are whole seconds; the first run warms up what grows lazily.
     harness.output_of([*command, "-d1", url, "--", *body], role="load", timeout=30)
     duration = max(1, round(seconds))

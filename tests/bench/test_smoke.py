@@ -25,6 +25,8 @@ OURS = "pelton"
         "idle",
         pytest.param("http2", marks=pytest.mark.requires("h2load")),
         pytest.param("web", marks=pytest.mark.requires("wrk")),
+        pytest.param("asgi", marks=pytest.mark.requires("wrk")),
+        pytest.param("ws", marks=pytest.mark.requires("cc")),
         "jobs",
     ],
 )
