@@ -3,8 +3,8 @@
 A parameter with no marker of its own goes to the query or to the body by these answers.
 """
 
+import sys
 import types
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
@@ -156,13 +156,9 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def _v1_model() -> type[Any] | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            from pydantic import v1
-    except ImportError:
-        return None
-    return v1.BaseModel
+    # There is no model of a module that nobody has imported, and importing it takes long.
+    module = sys.modules.get("pydantic.v1.main")
+    return None if module is None else module.BaseModel
 
 
 def is_v1_model_instance(value: Any) -> bool:

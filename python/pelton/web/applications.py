@@ -40,7 +40,6 @@ from .openapi.docs import (
     get_swagger_ui_html,
     get_swagger_ui_oauth2_redirect_html,
 )
-from .openapi.utils import get_openapi
 from .params import Depends
 from .routing.frontend import Fallback, should_check_directory
 from .routing.lifespan import nest
@@ -186,6 +185,9 @@ class FastAPI(Operations, Starlette):
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; made when first asked for and when routes have been added."""
+        # It brings the document's models, whose making takes a good part of an app's start.
+        from .openapi.utils import get_openapi
+
         version = self.router.routes_version()
         if not self.openapi_schema or self._openapi_routes_version != version:
             self.openapi_schema = get_openapi(

@@ -2,11 +2,12 @@
 
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from weakref import WeakValueDictionary
 
 from pydantic import (
     BaseModel,
@@ -62,15 +63,22 @@ class ModelField:
     config: ConfigDict | None = None
 
     def __post_init__(self) -> None:
+        key = _adapter_key(self)
+        adapter = None if key is None else _adapters.get(key)
+        if adapter is None:
+            adapter = self._new_adapter()
+            if key is not None:
+                _adapters[key] = adapter
+        self._type_adapter: TypeAdapter[Any] = adapter
+
+    def _new_adapter(self) -> TypeAdapter[Any]:
         info = self.field_info
         with warnings.catch_warnings():
             # An alias means nothing to a lone TypeAdapter; it does to those who fill the field.
             if _UNUSED_ATTRIBUTE_WARNING is not None:
                 warnings.simplefilter("ignore", category=_UNUSED_ATTRIBUTE_WARNING)
             arguments = (info.annotation, *info.metadata, Field(**attributes_of(info)))
-            self._type_adapter: TypeAdapter[Any] = TypeAdapter(
-                cast(Any, Annotated[arguments]), config=self.config
-            )
+            return TypeAdapter(cast(Any, Annotated[arguments]), config=self.config)
 
     @property
     def type_adapter(self) -> TypeAdapter[Any]:
@@ -167,6 +175,29 @@ class ModelField:
             exclude_defaults=exclude_defaults,
             exclude_none=exclude_none,
         )
+
+
+# Fields that say the same share what Pydantic made of it, which takes long, for as long as one of
+# them lives.
+_adapters: WeakValueDictionary[Hashable, TypeAdapter[Any]] = WeakValueDictionary()
+
+_SHARED_DEFAULTS = (type(None), bool, int, float, str, bytes, type(PydanticUndefined), type(...))
+
+
+def _adapter_key(field: ModelField) -> Hashable | None:
+    """Equal for fields with equal adapters; `None` for one that is not to be shared."""
+    info = field.field_info
+    if field.config is not None or type(info.default) not in _SHARED_DEFAULTS:
+        return None
+    attributes = tuple(attributes_of(info).items())
+    # Types that compare equal may differ in their order, and numbers in their kind.
+    spelling = repr((info.annotation, info.metadata, info.default))
+    key = (info.annotation, tuple(info.metadata), attributes, spelling)
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
 
 
 def attributes_of(info: FieldInfo) -> dict[str, Any]:

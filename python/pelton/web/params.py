@@ -7,10 +7,11 @@ import inspect
 import re
 import typing
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, Literal, TypedDict
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, TypedDict, cast
 
 from pydantic import AliasChoices, AliasPath, Discriminator
 from pydantic.fields import FieldInfo
@@ -98,6 +99,11 @@ class BodyOptions(FormOptions, total=False):
 _OWN_OPTIONS = ("regex", "example", "openapi_examples", "include_in_schema")
 
 
+@lru_cache
+def _known_options(options: Hashable) -> frozenset[str]:
+    return frozenset(typing.get_type_hints(cast(Any, options)))
+
+
 class _RequestField(FieldInfo):  # type: ignore[misc]  # final, yet FastAPI's classes derive from it
     """A Pydantic field that a request fills."""
 
@@ -126,7 +132,7 @@ class _RequestField(FieldInfo):  # type: ignore[misc]  # final, yet FastAPI's cl
         super().__init__(default=default, **given)
 
     def _refuse_unknown(self, options: Mapping[str, Any]) -> None:
-        unknown = options.keys() - typing.get_type_hints(self.options_type).keys()
+        unknown = options.keys() - _known_options(cast("Hashable", self.options_type))
         if unknown:
             raise TypeError(
                 f"{type(self).__name__}() got an unexpected keyword argument {sorted(unknown)[0]!r}"

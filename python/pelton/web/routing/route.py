@@ -3,13 +3,15 @@
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from enum import Enum, IntEnum
 from typing import Any
 
 from starlette import routing
+from starlette.convertors import CONVERTOR_TYPES
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, compile_path, get_name
+from starlette.routing import PARAM_REGEX, BaseRoute, Match, compile_path, get_name
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import Unpack
 
@@ -21,6 +23,7 @@ from ..datastructures import Default, DefaultPlaceholder
 from ..dependencies.analysis import (
     get_dependant,
     get_parameterless_sub_dependant,
+    get_path_param_names,
     get_stream_item_type,
     get_typed_return_annotation,
 )
@@ -37,6 +40,9 @@ from .options import OperationOptions, show_options, with_defaults
 
 # The route as an inclusion sees it, while its own `get_route_handler` builds the handler.
 _being_included: ContextVar["APIRoute | None"] = ContextVar("being_included", default=None)
+
+# The convertors that are Starlette's own, and of which all is known beforehand.
+_CONVERTORS = frozenset(("str", "path", "int", "float", "uuid"))
 
 EFFECTIVE_ROUTE = "effective_route_context"
 """Key in the scope's ``fastapi`` dict: the matched route with its full path and options."""
@@ -123,7 +129,37 @@ class APIRoute(routing.Route):
             strict_content_type=strict_content_type,
             **options,
         )
-        self.app = self._build_app()
+        if not self._is_usual:
+            self.app = self._build_app()
+
+    @property
+    def _is_usual(self) -> bool:
+        """Whether nobody can tell when its handler is built."""
+        return type(self).get_route_handler is APIRoute.get_route_handler
+
+    def __getattr__(self, name: str) -> Any:
+        # What takes long and is not asked for before the first request, if ever.
+        if name == "app":
+            self.app = self._build_app()
+            return self.app
+        if name == "path_regex":
+            self.path_regex = compile_path(self.path)[0]
+            return self.path_regex
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _read_path(self, path: str) -> None:
+        matches = list(PARAM_REGEX.finditer(path))
+        names = [match[1] for match in matches]
+        kinds = [(match[2] or ":str")[1:] for match in matches]
+        if not path.startswith("/") or len(set(names)) < len(names) or set(kinds) - _CONVERTORS:
+            # Refuses what is wrong, and reads the user's convertors as they are now.
+            self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+            return
+        self.__dict__.pop("path_regex", None)
+        self.path_format = PARAM_REGEX.sub(r"{\1}", path)
+        self.param_convertors = dict(
+            zip(names, map(CONVERTOR_TYPES.__getitem__, kinds), strict=True)
+        )
 
     def declare(
         self,
@@ -147,7 +183,7 @@ class APIRoute(routing.Route):
         self.responses = declared["responses"] or {}
         self.dependencies = list(declared["dependencies"] or [])
         self.name = get_name(endpoint) if declared["name"] is None else declared["name"]
-        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+        self._read_path(path)
         self.methods = {method.upper() for method in methods or ["GET"]}
         status = declared["status_code"]
         self.status_code = int(status) if isinstance(status, IntEnum) else status
@@ -166,7 +202,7 @@ class APIRoute(routing.Route):
         return str(generate(self))
 
     def _analyze_request(self) -> None:
-        self.dependant = dependant_with(
+        self.dependant = self._included_dependant() or dependant_with(
             path=self.path_format, call=self.endpoint, dependencies=self.dependencies
         )
         body_params = flat_body_params(self.dependant)
@@ -176,6 +212,24 @@ class APIRoute(routing.Route):
             name=self.unique_id,
             embed_body_fields=self.embed_body_fields,
         )
+
+    def _included_dependant(self) -> Dependant | None:
+        """The original's graph with the inclusion's dependencies, if its path changes nothing."""
+        own = self.original_route.dependant if self.original_route is not self else None
+        added = len(self.dependencies) - len(self.original_route.dependencies)
+        if (
+            own is None
+            or own.call is not self.endpoint
+            or added < 0
+            or get_path_param_names(self.path_format)
+            != get_path_param_names(self.original_route.path_format)
+        ):
+            return None
+        before = [
+            get_parameterless_sub_dependant(depends=depends, path=self.path_format)
+            for depends in self.dependencies[:added]
+        ]
+        return replace(own, path=self.path_format, dependencies=before + own.dependencies)
 
     def _analyze_response(self, response_model: Any) -> None:
         self.response_fields = {
@@ -222,12 +276,19 @@ class APIRoute(routing.Route):
         return create_model_field(name=prefix + self.unique_id, type_=type_, mode="serialization")
 
     def _build_app(self) -> ASGIApp:
-        """The ASGI app of this route: the compiled plan if there is one, else the handler's."""
-        if type(self).get_route_handler is APIRoute.get_route_handler:
-            compiled = _plan.compile_route(self)
-            if compiled is not None:
-                return compiled
-        return request_response(self.original_route.get_route_handler())
+        """The ASGI app of this route: the compiled plan if there is one, else the handler's.
+
+        An inclusion's handler comes from the original's own `get_route_handler`.
+        """
+        token = _being_included.set(self)
+        try:
+            if self._is_usual:
+                compiled = _plan.compile_route(self)
+                if compiled is not None:
+                    return compiled
+            return request_response(self.original_route.get_route_handler())
+        finally:
+            _being_included.reset(token)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The function from request to response: the reference path, which plans shorten.
@@ -258,12 +319,10 @@ class APIRoute(routing.Route):
         )
 
     def build_included_app(self) -> None:
-        """Builds the app of an inclusion, with the original's own `get_route_handler`."""
-        token = _being_included.set(self)
-        try:
+        """Builds the app of an inclusion, at once if its class may notice when."""
+        self.__dict__.pop("app", None)
+        if not self._is_usual:
             self.app = self._build_app()
-        finally:
-            _being_included.reset(token)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Whether the request is for this route; as seen by the inclusion being tried."""

@@ -1,6 +1,11 @@
 """What every security scheme has in common."""
 
-from ..openapi.models import SecurityBase as SecurityBaseModel
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..openapi.models import SecurityBase as SecurityBaseModel
 
 
 class SecurityBase:
