@@ -873,6 +873,18 @@ class TrackedSend:
     def started(self) -> bool: ...
 
 @final
+class RouteIndex:
+    """Which of a list of routes may match a path.
+
+    `patterns` has one for each route: text and parameters ``(name, convertor)`` in turn, as
+    `pelton.web._plan_routes.pattern_of` gives them.
+    """
+
+    def __new__(cls, patterns: list[list[str | tuple[str, str]]]) -> RouteIndex: ...
+    def candidates(self, path: str) -> list[int]:
+        """The places of all routes that may match, smallest first; some of them may not."""
+
+@final
 class DirectApp:
     """Requests handed to an app's plans as the native server hands them, in memory: for tests
     and measurements."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,15 @@ from pelton.cli import main
 
 APPLICATION = """
 from pelton.web import APIRouter, FastAPI, UploadFile, WebSocket
+from pelton.web.middleware.gzip import GZipMiddleware
+from pelton.web.responses import EventSourceResponse
 
 app = FastAPI()
+behind = FastAPI()
+behind.add_middleware(GZipMiddleware)
+
+@app.get("/events", response_class=EventSourceResponse)
+async def events(): ...
 
 @app.get("/hello/{name}")
 async def hello(name: str) -> str:
@@ -58,8 +66,19 @@ def test_doctor_says_which_routes_are_not_compiled_and_why(
 ) -> None:
     assert main(["doctor", "doctored:app", "--app-dir", app_dir]) == 0
     shown = capsys.readouterr().out
-    assert "2 compiled, 1 not" in shown
-    assert "slow  POST /photos        a form" in shown
+    assert "3 compiled, 1 not" in shown
+    assert "plan  POST /photos        compiled" in shown
+    reason = "an event stream that the endpoint does not yield"
+    assert f"slow  GET /events         {reason}" in shown
+    assert "entry" not in shown
+
+
+def test_doctor_says_that_an_app_is_entered_through_asgi(
+    capsys: pytest.CaptureFixture[str], app_dir: str
+) -> None:
+    assert main(["doctor", "doctored:behind", "--app-dir", app_dir]) == 0
+    shown = capsys.readouterr().out
+    assert "through ASGI, then to the plans: it has middleware (GZipMiddleware)" in shown
 
 
 def test_doctor_takes_any_asgi_app(capsys: pytest.CaptureFixture[str], app_dir: str) -> None:
@@ -76,6 +95,23 @@ def test_routes_are_listed_in_order(capsys: pytest.CaptureFixture[str], app_dir:
         ["WS", "/live", "doctored.live"],
         ["GET", "/inner/there", "doctored.there"],
     ]
+
+
+def test_routes_as_json(capsys: pytest.CaptureFixture[str], app_dir: str) -> None:
+    assert main(["routes", "doctored:app", "--json", "--app-dir", app_dir]) == 0
+    listed = {route["path"]: route for route in json.loads(capsys.readouterr().out)}
+    assert listed["/hello/{name}"] == {
+        "kind": "http",
+        "methods": ["GET"],
+        "path": "/hello/{name}",
+        "name": "hello",
+        "endpoint": "doctored.hello",
+        "plan": True,
+        "reason": None,
+    }
+    assert listed["/live"]["kind"] == "websocket"
+    assert listed["/live"]["methods"] == []
+    assert listed["/docs"]["plan"] is False
 
 
 def test_an_app_without_routes(capsys: pytest.CaptureFixture[str], app_dir: str) -> None:

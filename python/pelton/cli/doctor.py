@@ -25,8 +25,9 @@ def add_parser(subparsers: options.Subparsers) -> None:
         help="Check an app and its surroundings, and explain its routes.",
         description=(
             "Prints versions, and checks the event loop, the application and the brokers of its\n"
-            "jobs. Lists the routes that take the slower way (Starlette's), and why. Without APP\n"
-            "it checks only the surroundings. Exit code 1: something does not work."
+            "jobs. Says of each route whether it is compiled, or why it takes the slower way\n"
+            "(Starlette's). Without APP it checks only the surroundings. Exit code 1: something\n"
+            "does not work."
         ),
     )
     options.app(parser)
@@ -92,15 +93,16 @@ class Report:
             kind = f"{type(app).__module__}.{type(app).__qualname__}"
             self._line("ok", "routes", f"{kind} is not a pelton.web application: called as ASGI")
             return
-        compiled, slower = 0, []
-        for label, reason in explain(app):
-            if reason is None:
-                compiled += 1
-            else:
-                slower.append((label, reason))
-        self._line("ok", "routes", f"{compiled} compiled, {len(slower)} not")
-        for label, reason in slower:
-            self._line("slow", label, reason)
+        from pelton.web._plan_routes import why_asgi
+
+        found = list(explain(app))
+        slower = sum(reason is not None for _, reason in found)
+        self._line("ok", "routes", f"{len(found) - slower} compiled, {slower} not")
+        reason = why_asgi(app)
+        if reason is not None:
+            self._line("slow", "entry", f"through ASGI, then to the plans: {reason}")
+        for label, reason in found:
+            self._line("plan" if reason is None else "slow", label, reason or "compiled")
 
     def _line(self, mark: str, label: str, text: str) -> None:
         self.failed |= mark == "FAIL"

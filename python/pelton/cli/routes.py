@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,15 +19,17 @@ def add_parser(subparsers: options.Subparsers) -> None:
         description="Lists the application's routes in the order in which they match.",
     )
     options.app(parser)
+    options.add(parser, "--json", action="store_true", help="one JSON array, with more of each")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints one line a route: methods, path, endpoint."""
+    """Prints one line a route: methods, path, endpoint; or all of it as JSON."""
     found = apps.load(args.app, factory=args.factory, app_dir=args.app_dir)
-    rows = [
-        (methods, path, _name(route))
-        for methods, path, route in walk(getattr(found.app, "routes", ()))
-    ]
+    listed = list(walk(getattr(found.app, "routes", ())))
+    if args.json:
+        print(json.dumps([describe(*entry) for entry in listed], indent=2))
+        return 0
+    rows = [(methods, path, _name(route)) for methods, path, route in listed]
     if not rows:
         print(f"{found.spec} has no routes to list.")
         return 0
@@ -34,6 +37,26 @@ def run(args: argparse.Namespace) -> int:
     for methods, path, endpoint in rows:
         print(f"{methods:{widths[0]}}  {path:{widths[1]}}  {endpoint}")
     return 0
+
+
+def describe(methods: str, path: str, route: Any) -> dict[str, Any]:
+    """A route for programs: `methods` has none for a WebSocket or a mounted application.
+
+    `plan` says whether a compiled plan serves it, and `reason` why not.
+    """
+    from pelton.web._plan import explain
+
+    kinds = {"WS": "websocket", "*": "mount"}
+    reason = explain(route)
+    return {
+        "kind": kinds.get(methods, "http"),
+        "methods": [] if methods in kinds else methods.split(","),
+        "path": path,
+        "name": getattr(route, "name", None),
+        "endpoint": _name(route),
+        "plan": reason is None,
+        "reason": reason,
+    }
 
 
 def walk(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, str, Any]]:

@@ -18,27 +18,28 @@ from starlette.background import BackgroundTasks as StarletteBackgroundTasks
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response as Response
 from starlette.types import Scope
 
+from ._plan_overrides import overridden_node as overridden_node
+from ._plan_overrides import solve_overridden as solve_overridden
 from ._plan_threads import run_in_pool as run_in_pool
 from ._request import FormRequest as Request
 from .background import BackgroundTasks as BackgroundTasks
 from .concurrency import shielded_exit
+from .dependencies.body import request_body_to_args
 from .dependencies.solve import SolvedDependency
 from .dependencies.values import request_params_to_args
 from .exceptions import FastAPIError, RequestValidationError, ResponseValidationError
 from .fields import ModelField, get_missing_field_error
-from .middleware.asyncexitstack import AsyncExitStackMiddleware
+from .middleware.asyncexitstack import FILES_STACK
 from .routing.serialize import ResponsePlan
+from .routing.streams import streaming
 from .security.scopes import SecurityScopes
-from .telemetry.hooks import ExceptionObserver
 
 if TYPE_CHECKING:
     from .._core import TrackedSend
-    from .applications import FastAPI
+    from ._plan_layers import AppLayers
     from .routing.route import APIRoute
 
 run_sync = anyio.to_thread.run_sync
@@ -151,11 +152,20 @@ async def build_response(
     response: Response | None,
 ) -> Response:
     """The response for `value` by the reference path, for what the plan does not write itself."""
-    plan = ResponsePlan(
+    return await _response_plan(route).respond(
+        value,
+        _solved(background, response),
+        is_coroutine=route.dependant.kind.value == "coroutine",
+        endpoint_ctx={},
+    )
+
+
+def _response_plan(route: APIRoute) -> ResponsePlan:
+    return ResponsePlan(
         status_code=route.status_code,
         response_class=route.response_class,
         response_field=route.response_field,
-        item_field=None,
+        item_field=route.stream_item_field,
         include=route.response_model_include,
         exclude=route.response_model_exclude,
         by_alias=route.response_model_by_alias,
@@ -163,19 +173,59 @@ async def build_response(
         exclude_defaults=route.response_model_exclude_defaults,
         exclude_none=route.response_model_exclude_none,
     )
-    solved = SolvedDependency(
+
+
+def _solved(
+    background: StarletteBackgroundTasks | None, response: Response | None
+) -> SolvedDependency:
+    return SolvedDependency(
         values={},
         errors=[],
         background_tasks=background,
         response=response or temporal_response(),
         dependency_cache={},
     )
-    return await plan.respond(
-        value,
-        solved,
-        is_coroutine=route.dependant.kind.value == "coroutine",
-        endpoint_ctx={},
-    )
+
+
+async def build_stream(
+    route: APIRoute,
+    content: Any,
+    background: StarletteBackgroundTasks | None,
+    response: Response | None,
+    request: Request,
+) -> tuple[Response, AsyncExitStack]:
+    """The response of what an endpoint yields, and a stack that ends what makes its items."""
+    context = _context(route, request.scope)
+    solved = _solved(background, response)
+    respond = streaming(route.dependant, _response_plan(route), route.is_json_stream)
+    async with AsyncExitStack() as stack:
+        made = await respond(content, solved, context, stack)
+        return made, stack.pop_all()
+
+
+# --- forms ---
+
+
+async def read_form(request: Request) -> tuple[Any, AsyncExitStack | None]:
+    """The form, and a stack if one must close its files.
+
+    Under ASGI a middleware's stack does that, as for the reference path.
+    """
+    outer: AsyncExitStack | None = request.scope.get(FILES_STACK)
+    try:
+        form = await request.form()
+    except HTTPException:
+        raise
+    except Exception as error:
+        detail = "There was an error parsing the body"
+        raise HTTPException(status_code=400, detail=detail) from error
+    files = AsyncExitStack() if outer is None else outer
+    files.push_async_callback(form.close)
+    return form, None if outer is files else files
+
+
+form_values = request_body_to_args
+"""What a callable takes from a form: its values, and the errors of those that are wrong."""
 
 
 # --- leaving dependencies ---
@@ -258,47 +308,6 @@ async def answer_error(error: Exception, request: Request, send: TrackedSend) ->
     error.__traceback__ = None
 
 
-class AppLayers:
-    """What stands around the routes of an app without middleware of its own."""
-
-    def __init__(
-        self, app: FastAPI, errors: ServerErrorMiddleware, exceptions: ExceptionMiddleware
-    ) -> None:
-        self.app = app
-        self.errors = errors
-        self.handlers = (exceptions._exception_handlers, exceptions._status_handlers)
-
-    @classmethod
-    def of(cls, app: FastAPI) -> AppLayers | None:
-        """The layers of `app`; `None` if there are others than every app has."""
-        if app.middleware_stack is None:
-            app.middleware_stack = app.build_middleware_stack()
-        errors: Any = app.middleware_stack
-        if type(errors) is not ServerErrorMiddleware:
-            return None
-        observer: Any = errors.app
-        if type(observer) is not ExceptionObserver:
-            return None
-        exceptions: Any = observer.app
-        if type(exceptions) is not ExceptionMiddleware:
-            return None
-        files: Any = exceptions.app
-        if type(files) is not AsyncExitStackMiddleware or files.app is not app.router:
-            return None
-        return cls(app, errors, exceptions)
-
-    def complete(self, scope: Scope, route: APIRoute) -> None:
-        """Adds to a scope from the server what the layers and the router would have added."""
-        app = self.app
-        if app.root_path:
-            scope["root_path"] = app.root_path
-        scope["app"] = app
-        scope["router"] = app.router
-        scope["starlette.exception_handlers"] = self.handlers
-        scope["endpoint"] = route.endpoint
-        scope["route"] = route.original_route
-
-
 async def answer_as_app(
     error: Exception, request: Request, send: TrackedSend, layers: AppLayers
 ) -> Exception | None:
@@ -320,5 +329,5 @@ async def answer_as_app(
             response = await cast("Any", errors.handler)(request, error)
         else:
             response = await run_in_threadpool(cast("Any", errors.handler), request, error)
-        await response(request.scope, request.receive, cast("Any", send))
+        await response(request.scope, request.receive, layers.outer(request.scope, send))
     return error

@@ -1,7 +1,12 @@
 """What a route needs, read once from its `Dependant`, in the form that the compiled plan takes."""
 
 from collections.abc import Callable
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +16,12 @@ from pydantic_core import SchemaValidator
 
 from . import params
 from .annotations import is_sequence, model_of
-from .concurrency import contextmanager_in_threadpool
+from .concurrency import (
+    ConcurrencyLimit,
+    contextmanager_in_threadpool,
+    limited,
+    run_in_threadpool,
+)
 from .dependencies.aliases import param_aliases
 from .dependencies.callables import CallKind
 from .dependencies.models import Dependant
@@ -66,7 +76,7 @@ class NodeSpec:
 
     Its arguments are `names`, in order: first its dependencies' values, then those of `groups`,
     of the body, and the objects that the framework gives, whose places the ``*_slot`` say
-    (-1: none).
+    (-1: none). `first` is the number of the node at which the solving of this one begins.
     """
 
     call: Callable[..., Any]
@@ -80,6 +90,9 @@ class NodeSpec:
     names: tuple[str, ...] = ()
     groups: tuple[GroupSpec, ...] = ()
     body: tuple[FieldSpec, ...] = ()
+    body_originals: tuple[ModelField, ...] = ()
+    dependant: Dependant | None = None
+    first: int = -1
     request_slots: tuple[int, ...] = ()
     background_slot: int = -1
     response_slot: int = -1
@@ -106,6 +119,7 @@ def _visit(dependant: Dependant, walk: _Walk, *, is_endpoint: bool = False) -> i
     """Adds a callable after all that it depends on; gives its number."""
     names: list[str] = []
     children: list[int] = []
+    first = len(walk.nodes)
     for below in dependant.dependencies:
         number = _visit(below, walk)
         children.append(number)
@@ -118,7 +132,9 @@ def _visit(dependant: Dependant, walk: _Walk, *, is_endpoint: bool = False) -> i
     if len(set(names)) != len(names):
         raise Unplanned(f"two values for one argument of {node.call!r}")
     node.names = tuple(names)
+    node.dependant = dependant
     number = len(walk.nodes)
+    node.first = first
     walk.nodes.append(node)
     for child in children:
         walk.nodes[child].parent = number
@@ -129,31 +145,68 @@ def _node(dependant: Dependant, walk: _Walk, is_endpoint: bool) -> NodeSpec:
     call = dependant.call
     if call is None:
         raise Unplanned("a dependency without a callable")
-    if dependant.concurrency is not None:
-        raise Unplanned("a dependency with max_concurrency")
-    if is_endpoint and dependant.is_generator:
-        raise Unplanned("a streaming endpoint (it yields)")
+    kind, call, manager = _calling(dependant, call, is_endpoint)
     key = object() if is_endpoint else dependant.cache_key
     return NodeSpec(
         call=call,
-        kind=dependant.kind.value,
+        kind=kind,
         parent=-1,
         parent_slot=-1,
         use_cache=dependant.use_cache and not is_endpoint,
         cache_slot=walk.cache_slots.setdefault(key, len(walk.cache_slots)),
         function_scope=dependant.scope == "function",
-        manager=_manager(dependant, call),
+        manager=manager,
     )
 
 
-def _manager(dependant: Dependant, call: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Makes the context manager of a dependency that yields."""
-    if dependant.kind is CallKind.async_generator:
-        return asynccontextmanager(call)
-    if dependant.kind is CallKind.generator:
+_Manager = Callable[..., AbstractAsyncContextManager[Any]]
+
+
+def _calling(
+    dependant: Dependant, call: Callable[..., Any], is_endpoint: bool
+) -> tuple[str, Callable[..., Any], _Manager | None]:
+    """How it is called, what is called, and what makes its context manager if it yields."""
+    kind, limit = dependant.kind, dependant.concurrency
+    if is_endpoint and dependant.is_generator:
+        return "stream", call, None
+    if not dependant.is_generator:
+        if limit is None:
+            return kind.value, call, None
+        return "coroutine", _limited_call(call, kind, limit), None
+    manager: _Manager
+    if kind is CallKind.async_generator:
+        manager = asynccontextmanager(call)
+    else:
         blocking = contextmanager(call)
-        return lambda **values: contextmanager_in_threadpool(blocking(**values))
-    return None
+        manager = _in_threads(blocking)
+    if limit is None:
+        return kind.value, call, manager
+    return (
+        "managed" if kind is CallKind.async_generator else kind.value,
+        call,
+        _limited_manager(manager, limit),
+    )
+
+
+def _in_threads(blocking: Callable[..., AbstractContextManager[Any]]) -> _Manager:
+    return lambda **values: contextmanager_in_threadpool(blocking(**values))
+
+
+def _limited_manager(manager: _Manager, limit: ConcurrencyLimit) -> _Manager:
+    # The loop's semaphore is looked up for each request: an app may run on several loops.
+    return lambda **values: limited(manager(**values), limit.semaphore())
+
+
+def _limited_call(
+    call: Callable[..., Any], kind: CallKind, limit: ConcurrencyLimit
+) -> Callable[..., Any]:
+    async def within(**values: Any) -> Any:
+        async with limit.semaphore():
+            if kind is CallKind.coroutine:
+                return await call(**values)
+            return await run_in_threadpool(call, **values)
+
+    return within
 
 
 def _add_fields(node: NodeSpec, dependant: Dependant, names: list[str]) -> None:
@@ -169,6 +222,7 @@ def _add_fields(node: NodeSpec, dependant: Dependant, names: list[str]) -> None:
             names.extend(item.name for item in fields)
     node.groups = tuple(groups)
     node.body = tuple(field_spec(item) for item in dependant.body_params)
+    node.body_originals = tuple(dependant.body_params)
     names.extend(item.name for item in dependant.body_params)
 
 

@@ -24,13 +24,15 @@ impl Progress {
             Some(Answer::Json { status, body, extra }) => {
                 let extra = extra.as_ref().map(|extra| extra.bind(py));
                 match &self.channel {
-                    Channel::Native { exchange, .. } => {
+                    Channel::Native { exchange, layers, .. } => {
                         let pairs = extra.map(collect_fields).transpose()?.unwrap_or_default();
-                        let mut headers = Vec::with_capacity(1 + pairs.len());
+                        let mut vary = Vec::new();
+                        let mut headers = Vec::with_capacity(2 + pairs.len());
                         headers.push(JSON);
                         let pairs = pairs.iter();
                         headers
                             .extend(pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+                        layers.add_fields(&mut headers, &mut vary);
                         let body = match body {
                             Payload::Rust(bytes) => Body::Bytes(bytes),
                             Payload::Python(bytes) => Body::Python(bytes.bind(py).clone()),
@@ -89,12 +91,14 @@ impl Progress {
 
     fn send_object<'py>(&mut self, response: &Bound<'py, PyAny>) -> PyResult<Next<'py>> {
         let py = response.py();
-        if let Channel::Native { exchange, .. } = &self.channel
+        if let Channel::Native { exchange, layers, .. } = &self.channel
             && let Some(plain) = PlainResponse::of(Helpers::of(py)?, response)?
         {
+            let mut vary = Vec::new();
             let fields = plain.headers.iter();
-            let headers: Vec<_> =
+            let mut headers: Vec<_> =
                 fields.map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+            layers.add_fields(&mut headers, &mut vary);
             exchange.respond(py, plain.status, &headers, Body::Python(plain.body))?;
             self.started = true;
             let tasks = response.getattr(intern!(py, "background"))?;

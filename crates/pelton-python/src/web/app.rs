@@ -1,7 +1,6 @@
 //! A compiled app: which plan a request takes, decided before any Python runs.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +8,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::channel::{Channel, Layers};
+use super::channel::Channel;
+use super::index::Index;
+use super::layers::Layers;
 use super::plan::Plan;
 use super::route_app::{RouteApp, plans_enabled};
 use super::router::{Captured, Kind, MAX_PARAMETERS, Matched, Pattern};
@@ -28,16 +29,16 @@ pub(crate) struct Routed {
     plan: Arc<Plan>,
     captured: Captured,
     layers: Rc<Layers>,
+    wants_body: bool,
 }
 
 /// All routes of an app at one time.
 struct Table {
     layers: Rc<Layers>,
+    /// In order.
     routes: Vec<RouteEntry>,
-    /// The routes whose path is exactly this, in order.
-    literal: HashMap<String, Vec<usize>>,
-    /// The others, in order.
-    other: Vec<usize>,
+    /// Which of them may match a path.
+    index: Index,
     /// What must be as it was when this table was made.
     versions: Vec<Version>,
 }
@@ -46,7 +47,9 @@ struct RouteEntry {
     pattern: Pattern,
     names: Rc<[(String, Kind)]>,
     methods: Vec<String>,
-    plan: Option<Arc<Plan>>,
+    /// The route, whose app holds its plan if it has one; `None` where Starlette takes over.
+    route: Option<Py<PyAny>>,
+    plan: OnceCell<Option<Arc<Plan>>>,
 }
 
 /// A router's routes, seen by their number and its own count of changes.
@@ -73,18 +76,18 @@ impl WebApp {
         has_body: bool,
     ) -> PyResult<Option<Routed>> {
         let table = self.current(py)?;
-        if !plans_enabled() {
+        if !plans_enabled() || !table.layers.let_pass(head) {
             return Ok(None);
         }
-        let Some((plan, captured)) = table.find(head.method, head.path) else {
+        let Some((plan, captured)) = table.find(py, head.method, head.path)? else {
             return Ok(None);
         };
-        // Whoever takes the request itself may stream its body.
-        let streams = plan.takes_request && plan.body.is_none() && has_body;
-        if streams || plan.is_overridden(py)? {
+        if plan.is_overridden(py)? {
             return Ok(None);
         }
-        Ok(Some(Routed { plan, captured, layers: table.layers.clone() }))
+        // Forms, and whoever takes the request itself, read the body as it comes.
+        let wants_body = has_body && plan.body.is_some_and(|body| !body.is_form);
+        Ok(Some(Routed { plan, captured, layers: table.layers.clone(), wants_body }))
     }
 
     fn current(&self, py: Python<'_>) -> PyResult<Rc<Table>> {
@@ -106,7 +109,7 @@ impl WebApp {
 impl Routed {
     /// Whether the body must have come before [`start`](Self::start).
     pub(crate) fn wants_body(&self) -> bool {
-        self.plan.body.is_some()
+        self.wants_body
     }
 
     /// The request as a coroutine object, to be run as a Task.
@@ -115,7 +118,7 @@ impl Routed {
         py: Python<'py>,
         exchange: Rc<dyn Exchange>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let Self { plan, captured, layers } = self;
+        let Self { plan, captured, layers, .. } = self;
         let channel = Channel::Native { exchange, captured, layers };
         Ok(Bound::new(py, RequestRun::new(plan, channel))?.into_any())
     }
@@ -123,34 +126,23 @@ impl Routed {
 
 impl Table {
     fn empty(layers: Rc<Layers>) -> Self {
-        Self {
-            layers,
-            routes: Vec::new(),
-            literal: HashMap::new(),
-            other: Vec::new(),
-            versions: Vec::new(),
-        }
+        Self { layers, routes: Vec::new(), index: Index::new(), versions: Vec::new() }
     }
 
     fn read(app: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         let py = app.py();
-        let spec = py.import("pelton.web._plan")?.call_method1("app_spec", (app,))?;
+        let spec = py.import("pelton.web._plan_routes")?.call_method1("app_spec", (app,))?;
         if spec.is_none() {
             return Ok(None);
         }
-        let layers = Rc::new(Layers { object: spec.getattr("layers")?.unbind() });
+        let layers = Rc::new(Layers::from_object(spec.getattr("layers")?)?);
         let mut table = Self::empty(layers);
         for router in spec.getattr("routers")?.try_iter()? {
             table.versions.push(Version::read(&router?)?);
         }
-        for (index, route) in spec.getattr("routes")?.try_iter()?.enumerate() {
+        for (number, route) in spec.getattr("routes")?.try_iter()?.enumerate() {
             let entry = RouteEntry::read(&route?)?;
-            match &entry.pattern {
-                Pattern::Literal(path) => {
-                    table.literal.entry(path.clone()).or_default().push(index);
-                }
-                _ => table.other.push(index),
-            }
+            table.index.add(number, &entry.pattern);
             table.routes.push(entry);
         }
         Ok(Some(table))
@@ -167,54 +159,59 @@ impl Table {
 
     /// The first route in order that matches path and method, if it has a plan and no route
     /// before it leaves the decision to Starlette.
-    fn find(&self, method: &str, path: &str) -> Option<(Arc<Plan>, Captured)> {
+    fn find(
+        &self,
+        py: Python<'_>,
+        method: &str,
+        path: &str,
+    ) -> PyResult<Option<(Arc<Plan>, Captured)>> {
         // Regular expressions treat line breaks in their own way.
         if path.contains('\n') {
-            return None;
+            return Ok(None);
         }
-        let empty = Vec::new();
-        let mut literal = self.literal.get(path).unwrap_or(&empty).iter().copied().peekable();
-        let mut other = self.other.iter().copied().peekable();
         let mut places = [(0, 0); MAX_PARAMETERS];
-        loop {
-            let (index, is_literal) = match (literal.peek(), other.peek()) {
-                (Some(&first), Some(&second)) if first < second => (first, true),
-                (Some(&first), None) => (first, true),
-                (_, Some(&second)) => (second, false),
-                (None, None) => return None,
-            };
-            let entry = &self.routes[index];
-            let matched = if is_literal {
-                literal.next();
-                Matched::Yes
-            } else {
-                other.next();
-                entry.pattern.matches(path, &mut places)
-            };
-            match matched {
-                Matched::No => {}
-                Matched::Unknown => return None,
-                Matched::Yes if entry.takes(method) => {
-                    let plan = entry.plan.clone()?;
-                    return Some((plan, Captured::new(entry.names.clone(), places)));
+        for number in self.index.candidates(path) {
+            let entry = &self.routes[number];
+            match entry.pattern.matches(py, path, &mut places) {
+                Matched::Yes(converted) if entry.takes(method) => {
+                    let Some(plan) = entry.plan(py)? else {
+                        return Ok(None);
+                    };
+                    let captured = Captured::new(entry.names.clone(), places, converted);
+                    return Ok(Some((plan, captured)));
                 }
-                Matched::Yes => {}
+                Matched::Yes(_) | Matched::No => {}
+                Matched::Unknown => return Ok(None),
             }
         }
+        Ok(None)
     }
 }
 
 impl RouteEntry {
     fn read(spec: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let pattern = Pattern::from_spec(&spec.getattr("pattern")?)?;
-        let app = spec.getattr("app")?;
-        let plan = app.cast::<RouteApp>().ok().map(|app| app.get().plan().clone());
+        let pattern = Pattern::from_spec(&spec.getattr("pattern")?, &spec.getattr("custom")?)?;
         Ok(Self {
             names: pattern.names(),
             pattern,
             methods: spec.getattr("methods")?.extract()?,
-            plan,
+            route: spec.getattr("route")?.extract()?,
+            plan: OnceCell::new(),
         })
+    }
+
+    /// The plan, which is made when it is first asked for.
+    fn plan(&self, py: Python<'_>) -> PyResult<Option<Arc<Plan>>> {
+        if let Some(plan) = self.plan.get() {
+            return Ok(plan.clone());
+        }
+        let app = match &self.route {
+            Some(route) => Some(route.bind(py).getattr(intern!(py, "app"))?),
+            None => None,
+        };
+        let app = app.as_ref().and_then(|app| app.cast::<RouteApp>().ok());
+        let plan = app.map(|app| app.get().plan().clone());
+        Ok(self.plan.get_or_init(|| plan).clone())
     }
 
     fn takes(&self, method: &str) -> bool {

@@ -6,7 +6,7 @@ use pyo3::types::{PyIterator, PyString, PyTuple};
 use pyo3::{ffi, intern, prelude::*};
 
 use super::helpers::Helpers;
-use super::respond::check;
+use super::respond::Checker;
 
 /// Calls `callable` with `values` under the names `names`, in order, and nothing else.
 pub(crate) fn call_named<'py>(
@@ -113,7 +113,7 @@ pub(crate) struct Job {
     names: Py<PyTuple>,
     values: Vec<Py<PyAny>>,
     /// Compares what it gives with the response model; the job then gives a [`Checked`].
-    validator: Option<Py<PyAny>>,
+    checker: Option<Checker>,
 }
 
 impl Job {
@@ -122,13 +122,13 @@ impl Job {
         call: &Bound<'py, PyAny>,
         names: &Bound<'py, PyTuple>,
         values: Vec<Bound<'py, PyAny>>,
-        validator: Option<&Py<PyAny>>,
+        checker: Option<Checker>,
     ) -> Self {
         Self {
             call: call.clone().unbind(),
             names: names.clone().unbind(),
             values: values.into_iter().map(Bound::unbind).collect(),
-            validator: validator.map(|validator| validator.clone_ref(call.py())),
+            checker,
         }
     }
 }
@@ -138,14 +138,14 @@ impl Job {
     fn __call__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let values: Vec<_> = self.values.iter().map(|value| value.bind(py).clone()).collect();
         let value = call_named(self.call.bind(py), self.names.bind(py), &values)?;
-        let Some(validator) = &self.validator else {
+        let Some(checker) = &self.checker else {
             return Ok(value);
         };
         let helpers = Helpers::of(py)?;
         if value.is_instance(helpers.response.bind(py))? {
             return Ok(value);
         }
-        let checked = check(helpers, validator.bind(py), value)?;
+        let checked = checker.check(helpers, value)?;
         Ok(Bound::new(py, checked)?.into_any())
     }
 }

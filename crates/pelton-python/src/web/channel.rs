@@ -9,6 +9,7 @@ use pyo3::{PyTypeInfo, intern};
 
 use super::extract::{Group, HeadView, PathValues};
 use super::field::Found;
+use super::layers::Layers;
 use super::respond::field_of;
 use super::router::Captured;
 use crate::exchange::{Exchange, RequestHead};
@@ -24,12 +25,6 @@ pub(crate) enum Channel {
     },
     /// An ASGI caller's.
     Asgi { scope: Py<PyDict>, receive: Py<PyAny>, send: Py<PyAny> },
-}
-
-/// What an app has around its routes, for requests that come past it.
-pub(crate) struct Layers {
-    /// `_plan_help.AppLayers`.
-    pub(crate) object: Py<PyAny>,
 }
 
 /// `(scope, receive, send)` of a request.
@@ -50,7 +45,12 @@ impl Channel {
         match self {
             Self::Native { exchange, captured, .. } => {
                 exchange.with_head(&mut |head: RequestHead<'_>| {
-                    let path = PathValues::Captured(captured, head.path);
+                    let path = match captured {
+                        Captured::Converted(values) => {
+                            PathValues::Converted(values.bind(py).clone())
+                        }
+                        Captured::Places { .. } => PathValues::Captured(captured, head.path),
+                    };
                     let view = HeadView { path, query: head.query, headers: head.headers };
                     group.find(py, &view, found);
                 });
@@ -111,10 +111,7 @@ impl Channel {
                 if let Some(parameters) = parameters {
                     scope.set_item(intern!(py, "path_params"), parameters?)?;
                 }
-                layers
-                    .object
-                    .bind(py)
-                    .call_method1(intern!(py, "complete"), (&scope, route.bind(py)))?;
+                let send = layers.complete(&scope, route, send)?;
                 Ok(AsgiParts { scope, receive, send })
             }
         }

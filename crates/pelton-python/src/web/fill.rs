@@ -1,5 +1,6 @@
 //! A node's arguments from the request, and the request's body.
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -9,6 +10,20 @@ use super::field::{Field, Found, Place};
 use super::helpers::Helpers;
 use super::plan::{BodyPlan, Node};
 use super::progress::{Awaiting, Next, Progress};
+
+/// A body that was read from its text in one step.
+#[derive(Default)]
+pub(super) struct ReadyBody {
+    /// What the one who asks for the body gets.
+    value: Option<Py<PyAny>>,
+    text: Option<Py<PyBytes>>,
+}
+
+impl ReadyBody {
+    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.value)
+    }
+}
 
 impl Progress {
     /// Gives node number `index` all its arguments that do not come from other nodes. What is
@@ -21,7 +36,10 @@ impl Progress {
             slot += group.fields.len();
         }
         if !node.body.is_empty() {
-            good &= self.fill_body(py, &node.body, slot)?;
+            good &= match self.plan.body {
+                Some(body) if body.is_form => self.fill_form(py, node, slot)?,
+                _ => self.fill_body(py, &node.body, slot)?,
+            };
         }
         for &slot in &node.request_slots {
             self.values[node.base + slot] = Some(self.request(py)?.unbind());
@@ -95,6 +113,10 @@ impl Progress {
     }
 
     fn fill_body(&mut self, py: Python<'_>, fields: &[Field], slot: usize) -> PyResult<bool> {
+        if let Some(value) = self.ready_body.value.take() {
+            self.values[slot] = Some(value);
+            return Ok(true);
+        }
         let embed = self.plan.body.is_some_and(|body| body.embed);
         let body = self.body.as_ref().map(|body| body.bind(py).clone());
         if let [field] = fields
@@ -129,8 +151,10 @@ impl Progress {
 
     /// The first step of a request: its body, then its nodes.
     pub(super) fn read_body<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
-        if self.plan.body.is_none() {
-            return self.solve(py, 0);
+        match self.plan.body {
+            None => return self.solve(py, 0),
+            Some(body) if body.is_form => return self.read_form(py),
+            Some(_) => {}
         }
         match self.native_body(py) {
             Some(bytes) => self.take_body(bytes.as_any()),
@@ -148,6 +172,7 @@ impl Progress {
         if let (Some(plan), false) = (self.plan.body, bytes.as_bytes().is_empty()) {
             let parsed = match self.is_json(py, plan)? {
                 false => Ok(bytes.clone().into_any()),
+                true if self.read_at_once(bytes)? => return self.solve(py, 0),
                 true => parse_json(bytes),
             };
             match parsed {
@@ -156,6 +181,36 @@ impl Progress {
             }
         }
         self.solve(py, 0)
+    }
+
+    /// Whether the whole body was read and validated in one step. Where it is not valid, it is
+    /// read again: what is wrong is said of objects, not of their text.
+    fn read_at_once(&mut self, bytes: &Bound<'_, PyBytes>) -> PyResult<bool> {
+        let py = bytes.py();
+        let Some(read_json) = &self.plan.read_json else {
+            return Ok(false);
+        };
+        if !is_usual_parser(Helpers::of(py)?, py)? {
+            return Ok(false);
+        }
+        let Ok(value) = read_json.bind(py).call1((bytes,)) else {
+            return Ok(false);
+        };
+        let (value, text) = (Some(value.unbind()), Some(bytes.clone().unbind()));
+        self.ready_body = ReadyBody { value, text };
+        Ok(true)
+    }
+
+    /// The body as errors of other values show it.
+    pub(super) fn body_for_errors<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match (&self.body, &self.ready_body.text) {
+            (Some(body), _) => Ok(Some(body.bind(py).clone())),
+            (None, Some(text)) => parse_json(text.bind(py)).map(Some),
+            (None, None) => Ok(None),
+        }
     }
 
     fn is_json(&self, py: Python<'_>, plan: BodyPlan) -> PyResult<bool> {
@@ -196,13 +251,19 @@ fn parse_json<'py>(bytes: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyAny>> {
     let py = bytes.py();
     let helpers = Helpers::of(py)?;
     let loads = helpers.json.bind(py).getattr(intern!(py, "loads"))?;
-    if loads.is(helpers.json_loads.bind(py))
+    if is_usual_parser(helpers, py)?
         && let Ok(value) = helpers.from_json.bind(py).call1((bytes,))
     {
         return Ok(value);
     }
     // Python takes more (other encodings, lone surrogates), and its errors are the expected ones.
     loads.call1((bytes,))
+}
+
+/// Whether `json.loads` is what it was: tests put others in its place, which are to be asked then.
+fn is_usual_parser(helpers: &Helpers, py: Python<'_>) -> PyResult<bool> {
+    let loads = helpers.json.bind(py).getattr(intern!(py, "loads"))?;
+    Ok(loads.is(helpers.json_loads.bind(py)))
 }
 
 /// Whether a content type is `application/json` or `application/*+json`, read as

@@ -22,6 +22,16 @@ pub(crate) struct Helpers {
     pub(crate) response_invalid: Py<PyAny>,
     /// Coroutine `(route, value, background, response) -> Response`.
     pub(crate) build_response: Py<PyAny>,
+    /// Coroutine `(route, generator, background, response, request) -> (Response, stack)`.
+    pub(crate) build_stream: Py<PyAny>,
+    /// Coroutine `(request) -> (form, stack or None)`.
+    pub(crate) read_form: Py<PyAny>,
+    /// Coroutine `(fields, form, embed) -> (values, errors)`.
+    pub(crate) form_values: Py<PyAny>,
+    /// `(route, dependants, index) -> number or None` of the overridden node that begins there.
+    pub(crate) overridden_node: Py<PyAny>,
+    /// Coroutine that solves such a node; see [`Progress`](super::progress::Progress).
+    pub(crate) solve_overridden: Py<PyAny>,
     /// Coroutine `(managers and generators, error) -> bool`: leaves them with an error.
     pub(crate) unwind: Py<PyAny>,
     /// Coroutine `(generator)`: closes one that yielded twice, and raises.
@@ -81,6 +91,11 @@ impl Helpers {
             request_invalid: named("request_invalid")?,
             response_invalid: named("response_invalid")?,
             build_response: named("build_response")?,
+            build_stream: named("build_stream")?,
+            read_form: named("read_form")?,
+            form_values: named("form_values")?,
+            overridden_node: named("overridden_node")?,
+            solve_overridden: named("solve_overridden")?,
             unwind: named("unwind")?,
             not_stopped: named("not_stopped")?,
             answer_error: named("answer_error")?,

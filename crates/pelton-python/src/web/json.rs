@@ -91,7 +91,8 @@ fn write_items<'py>(
     true
 }
 
-fn write_int(number: &Bound<'_, PyInt>, out: &mut Vec<u8>) -> bool {
+/// Appends a number of any size.
+pub(super) fn write_int(number: &Bound<'_, PyInt>, out: &mut Vec<u8>) -> bool {
     if let Ok(small) = number.extract::<i64>() {
         out.extend_from_slice(itoa::Buffer::new().format(small).as_bytes());
         return true;
@@ -115,13 +116,19 @@ fn push_text_of(text: PyResult<Bound<'_, PyString>>, out: &mut Vec<u8>) -> bool 
     true
 }
 
-fn write_text(text: &Bound<'_, PyString>, out: &mut Vec<u8>) -> bool {
+/// Appends text in quotes.
+pub(super) fn write_text(text: &Bound<'_, PyString>, out: &mut Vec<u8>) -> bool {
     // Lone surrogates have no UTF-8.
     let Ok(text) = text.to_str() else {
         return false;
     };
     out.push(b'"');
     let bytes = text.as_bytes();
+    if !bytes.iter().any(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return true;
+    }
     let mut copied = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         if byte >= 0x20 && byte != b'"' && byte != b'\\' {

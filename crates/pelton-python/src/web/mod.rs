@@ -12,13 +12,18 @@ mod app;
 mod call;
 mod channel;
 mod direct;
+mod errors;
 mod extract;
 mod field;
 mod fill;
+mod form;
 mod given;
 mod helpers;
+mod index;
 mod json;
+mod layers;
 mod leave;
+mod overridden;
 mod plan;
 mod progress;
 mod respond;
@@ -26,6 +31,8 @@ mod route_app;
 mod router;
 mod run;
 mod send;
+mod stream;
+mod writer;
 
 pub(crate) use app::{Routed, WebApp};
 
@@ -34,6 +41,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<route_app::RouteApp>()?;
     module.add_class::<run::RequestRun>()?;
     module.add_class::<send::TrackedSend>()?;
+    module.add_class::<index::RouteIndex>()?;
     module.add_class::<direct::DirectApp>()?;
     module.add_class::<direct::DirectAnswer>()?;
     module.add_function(wrap_pyfunction!(route_app::use_plans, module)?)

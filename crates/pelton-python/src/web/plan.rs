@@ -1,7 +1,7 @@
 //! A route's plan: everything a request of it needs, worked out once.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyList, PyString, PyTuple};
 
 use super::call::qualified_name;
 use super::extract::Group;
@@ -18,21 +18,28 @@ pub(crate) struct Plan {
     pub(crate) shared: usize,
     /// How the body is read, if any node takes from it.
     pub(crate) body: Option<BodyPlan>,
+    /// `validate_json` of the only value that is taken from the body, if it reads JSON text as
+    /// `validate_python` reads what the text means.
+    pub(crate) read_json: Option<Py<PyAny>>,
+    /// For forms: for each node the reference path's fields of the body, or `None`.
+    pub(crate) form_groups: Py<PyList>,
     /// How the endpoint's result becomes a response.
     pub(crate) respond: Respond,
     /// The route itself, for what is left to Python.
     pub(crate) route: Py<PyAny>,
     /// The object whose `dependency_overrides` must be empty, if there is one.
     pub(crate) overrides: Option<Py<PyAny>>,
-    /// Whether any node takes the request itself.
-    pub(crate) takes_request: bool,
+    /// The nodes as the reference path knows them, if they are overridden after all.
+    pub(crate) dependants: Py<PyAny>,
     /// The endpoint's name.
     pub(crate) name: Py<PyString>,
 }
 
-/// How a JSON body is read.
+/// How a body is read.
 #[derive(Clone, Copy)]
 pub(crate) struct BodyPlan {
+    /// Whether it is a form; else it is JSON.
+    pub(crate) is_form: bool,
     /// Whether a body without content type is left as bytes.
     pub(crate) strict_content_type: bool,
     /// Whether each field has a key of its own in the body.
@@ -83,6 +90,10 @@ pub(crate) enum Kind {
     Generator,
     /// An asynchronous generator, entered and left.
     AsyncGenerator,
+    /// The same, always through its context manager, which does more.
+    Managed,
+    /// Called, and what it returns is the content of the response: an endpoint that yields.
+    Stream,
 }
 
 impl Plan {
@@ -103,6 +114,7 @@ impl Plan {
         let body = match spec.getattr("reads_body")?.extract::<bool>()? {
             false => None,
             true => Some(BodyPlan {
+                is_form: spec.getattr("is_form")?.extract()?,
                 strict_content_type: spec.getattr("strict_content_type")?.extract()?,
                 embed: spec.getattr("embed")?.extract()?,
             }),
@@ -112,10 +124,12 @@ impl Plan {
             arguments,
             shared,
             body,
+            read_json: spec.getattr("read_json")?.extract()?,
+            form_groups: spec.getattr("form_groups")?.cast_into::<PyList>()?.unbind(),
             respond: Respond::from_spec(&spec.getattr("respond")?)?,
             route: spec.getattr("route")?.unbind(),
             overrides: (!overrides.is_none()).then(|| overrides.unbind()),
-            takes_request: nodes.iter().any(|node| !node.request_slots.is_empty()),
+            dependants: spec.getattr("dependants")?.unbind(),
             name: qualified_name(endpoint.call.bind(spec.py()))?.unbind(),
             nodes,
         })
@@ -173,6 +187,8 @@ impl Node {
                 "coroutine" => Kind::Coroutine,
                 "generator" => Kind::Generator,
                 "async_generator" => Kind::AsyncGenerator,
+                "managed" => Kind::Managed,
+                "stream" => Kind::Stream,
                 _ => Kind::Plain,
             },
             call: parts.call,

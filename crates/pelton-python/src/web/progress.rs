@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyException, PyStopAsyncIteration, PyUnboundLocalError};
+use pyo3::exceptions::{PyStopAsyncIteration, PyUnboundLocalError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -19,6 +19,8 @@ use pyo3::types::PyList;
 
 use super::call::Job;
 use super::channel::Channel;
+use super::fill::ReadyBody;
+use super::form::FormState;
 use super::helpers::Helpers;
 use super::leave::Leave;
 use super::plan::{Kind, Node, Plan};
@@ -38,12 +40,19 @@ pub(crate) enum Next<'py> {
 /// What is being awaited.
 pub(crate) enum Awaiting {
     Body,
+    Form,
+    /// What a node takes from the form.
+    FormValues(usize),
+    /// The reference path, for a node that is overridden.
+    Overridden(usize),
     /// A node's value.
     Value(usize),
     /// A node's context manager or generator, to be left later.
     Entered(usize, Leave),
     /// The reference path's response.
     Built,
+    /// A response that streams, and what is left with it.
+    Streamed,
     /// A dependency that is being left.
     Left(Leave),
     /// All those that are left with an error.
@@ -56,10 +65,13 @@ pub(crate) enum Awaiting {
     Sent,
     Background,
     Handled,
+    /// The files of a form, after all; then the request ends as it would have.
+    Closed(Option<PyErr>),
 }
 
+/// What a request is at.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Calling,
     LeavingFunction,
     Sending,
@@ -71,21 +83,24 @@ enum Phase {
 pub(crate) struct Progress {
     pub(super) plan: Arc<Plan>,
     pub(super) channel: Channel,
-    phase: Phase,
+    pub(super) phase: Phase,
     /// The arguments of all nodes.
     pub(super) values: Vec<Option<Py<PyAny>>>,
-    shared: Vec<Option<Py<PyAny>>>,
+    pub(super) shared: Vec<Option<Py<PyAny>>>,
     /// Which nodes' requests were wrong; empty while none is.
     failed: Vec<bool>,
     errors: Option<Py<PyList>>,
     /// The parsed body, or its bytes if it is not JSON; `None`: no body.
     pub(super) body: Option<Py<PyAny>>,
+    /// The only value that is taken from the body, read from its text at once.
+    pub(super) ready_body: ReadyBody,
+    pub(super) form: FormState,
     pub(super) request: Option<Py<PyAny>>,
     pub(super) background: Option<Py<PyAny>>,
     pub(super) temporal: Option<Py<PyAny>>,
     cleanup: Option<Py<PyAny>>,
-    leave_before_sending: Vec<Leave>,
-    leave_at_end: Vec<Leave>,
+    pub(super) leave_before_sending: Vec<Leave>,
+    pub(super) leave_at_end: Vec<Leave>,
     error: Option<PyErr>,
     pub(super) answer: Option<Answer>,
     /// A response has been begun.
@@ -113,6 +128,8 @@ impl Progress {
             failed: Vec::new(),
             errors: None,
             body: None,
+            ready_body: ReadyBody::default(),
+            form: FormState::default(),
             request: None,
             background: None,
             temporal: None,
@@ -135,6 +152,8 @@ impl Progress {
         for held in [&self.body, &self.request, &self.background, &self.temporal, &self.cleanup] {
             visit.call(held)?;
         }
+        self.ready_body.traverse(visit)?;
+        self.form.traverse(visit)?;
         for leave in self.leave_before_sending.iter().chain(&self.leave_at_end) {
             visit.call(leave.object())?;
         }
@@ -147,7 +166,8 @@ impl Progress {
     /// The first step.
     pub(crate) fn begin<'py>(&mut self, py: Python<'py>) -> Next<'py> {
         let next = self.read_body(py);
-        self.or_fail(py, next)
+        let next = self.or_fail(py, next);
+        self.close_files(py, next)
     }
 
     /// Goes on after `awaiting` ended with `result`.
@@ -160,21 +180,27 @@ impl Progress {
         let next = match (awaiting, result) {
             (Awaiting::Body, Ok(bytes)) => self.take_body(&bytes),
             (Awaiting::Body, Err(error)) => Err(self.body_error(py, error)),
+            (Awaiting::Form, Ok(read)) => self.take_form(&read),
+            (Awaiting::FormValues(index), Ok(taken)) => self.form_taken(index, taken),
+            (Awaiting::Overridden(index), Ok(solved)) => self.overridden_solved(index, &solved),
             (Awaiting::Value(index), Ok(value)) => self.take_value(index, value),
             (Awaiting::Entered(index, leave), result) => self.entered(py, index, leave, result),
             (Awaiting::Built, Ok(response)) => {
                 self.answer = Some(Answer::Object(response.unbind()));
                 Ok(self.leave_function(py))
             }
+            (Awaiting::Streamed, Ok(response)) => self.take_stream(&response),
             (Awaiting::Left(leave), result) => Ok(self.left(py, leave, result)),
             (Awaiting::Unwound, result) => Ok(self.unwound(py, result)),
             (Awaiting::AsgiStart, Ok(_)) => self.send_asgi_body(py),
             (Awaiting::AsgiBody, Ok(_)) => self.run_background(py),
             (Awaiting::Sent | Awaiting::Background, Ok(_)) => Ok(self.sent_all(py)),
             (Awaiting::Handled, result) => Ok(self.handled(py, result)),
+            (Awaiting::Closed(error), result) => Ok(self.closed(py, error, result)),
             (_, Err(error)) => Err(error),
         };
-        self.or_fail(py, next)
+        let next = self.or_fail(py, next);
+        self.close_files(py, next)
     }
 
     fn or_fail<'py>(&mut self, py: Python<'py>, next: PyResult<Next<'py>>) -> Next<'py> {
@@ -202,7 +228,13 @@ impl Progress {
         let plan = self.plan.clone();
         let last = plan.nodes.len() - 1;
         loop {
+            if let Some(next) = self.solve_overridden(py, index)? {
+                return Ok(next);
+            }
             let node = &plan.nodes[index];
+            if let Some(next) = self.take_from_form(py, index)? {
+                return Ok(next);
+            }
             self.fill(py, index, node)?;
             if self.failed.get(index).copied().unwrap_or(false) {
                 match node.parent {
@@ -236,7 +268,7 @@ impl Progress {
         self.errors.get_or_insert_with(|| PyList::empty(py).unbind()).bind(py).clone()
     }
 
-    fn put(&mut self, node: &Node, value: Py<PyAny>) {
+    pub(super) fn put(&mut self, node: &Node, value: Py<PyAny>) {
         if let (Some(parent), Some(slot)) = (node.parent, node.parent_slot) {
             let at = self.plan.nodes[parent].base + slot;
             self.values[at] = Some(value);
@@ -263,20 +295,24 @@ impl Progress {
                 let leave = Leave::Generator(generator.unbind());
                 Ok(Next::Await(first, Awaiting::Entered(index, leave)))
             }
-            (Kind::AsyncGenerator | Kind::Generator, Some(manager)) => {
+            (Kind::AsyncGenerator | Kind::Managed | Kind::Generator, Some(manager)) => {
                 let mut manager = super::call::call_named(manager.bind(py), names, &values)?;
-                if node.kind == Kind::AsyncGenerator {
+                if node.kind != Kind::Generator && !native {
                     manager = self.shielded(&manager)?;
                 }
                 let entering = manager.call_method0(intern!(py, "__aenter__"))?;
                 let leave = Leave::Manager(manager.unbind());
                 Ok(Next::Await(entering, Awaiting::Entered(index, leave)))
             }
-            (Kind::Plain | Kind::AsyncGenerator | Kind::Generator, _) => {
+            (Kind::Stream, _) => {
+                let content = super::call::call_named(called, names, &values)?;
+                self.stream(&content)
+            }
+            (Kind::Plain | Kind::AsyncGenerator | Kind::Managed | Kind::Generator, _) => {
                 // A blocking endpoint's result is compared with its model over there, too.
                 let is_endpoint = node.parent.is_none();
-                let validator = self.plan.respond.validator().filter(|_| is_endpoint);
-                let job = Bound::new(py, Job::new(called, names, values, validator))?;
+                let checker = if is_endpoint { self.plan.respond.checker(py) } else { None };
+                let job = Bound::new(py, Job::new(called, names, values, checker))?;
                 let run = if native { &helpers.run_in_pool } else { &helpers.run_sync };
                 let running = run.bind(py).call1((job,))?;
                 Ok(Next::Await(running, Awaiting::Value(index)))
@@ -373,7 +409,7 @@ impl Progress {
 
     fn invalid_request(&mut self, py: Python<'_>) -> PyResult<PyErr> {
         let errors = self.errors(py);
-        let body = self.body.as_ref().map(|body| body.bind(py).clone());
+        let body = self.body_for_errors(py)?;
         let scope = self.parts(py)?.scope;
         let arguments = (errors, body, self.plan.route.bind(py), scope);
         Ok(PyErr::from_value(Helpers::of(py)?.request_invalid.bind(py).call1(arguments)?))
@@ -381,7 +417,7 @@ impl Progress {
 
     // --- leaving ---
 
-    fn leave_function<'py>(&mut self, py: Python<'py>) -> Next<'py> {
+    pub(super) fn leave_function<'py>(&mut self, py: Python<'py>) -> Next<'py> {
         self.phase = Phase::LeavingFunction;
         if let Some(next) = self.leave_next(py) {
             return next;
@@ -488,59 +524,6 @@ impl Progress {
         match self.phase {
             Phase::LeavingFunction => self.leave_function(py),
             _ => self.leave_request(py),
-        }
-    }
-
-    // --- errors ---
-
-    fn handle<'py>(&mut self, py: Python<'py>, error: PyErr) -> Next<'py> {
-        self.phase = Phase::Handling;
-        if !error.is_instance_of::<PyException>(py) {
-            return Next::Raise(error);
-        }
-        match self.begin_handling(py, &error) {
-            Ok(handling) => Next::Await(handling, Awaiting::Handled),
-            Err(second) => {
-                second.set_cause(py, Some(error));
-                self.give_up(py, second)
-            }
-        }
-    }
-
-    fn begin_handling<'py>(
-        &mut self,
-        py: Python<'py>,
-        error: &PyErr,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let helpers = Helpers::of(py)?;
-        let request = self.request(py)?;
-        let send = self.tracked_send(py)?;
-        let error = error.value(py);
-        match &self.channel {
-            Channel::Asgi { .. } => helpers.answer_error.bind(py).call1((error, request, send)),
-            Channel::Native { layers, .. } => {
-                let layers = layers.object.bind(py);
-                helpers.answer_as_app.bind(py).call1((error, request, send, layers))
-            }
-        }
-    }
-
-    fn handled<'py>(&mut self, py: Python<'py>, result: PyResult<Bound<'py, PyAny>>) -> Next<'py> {
-        match result {
-            Ok(left) if left.is_none() => Next::Done,
-            Ok(error) => self.give_up(py, PyErr::from_value(error)),
-            Err(error) => self.give_up(py, error),
-        }
-    }
-
-    /// Ends with an exception that nothing takes.
-    fn give_up<'py>(&mut self, py: Python<'py>, error: PyErr) -> Next<'py> {
-        match &self.channel {
-            Channel::Native { exchange, .. } if error.is_instance_of::<PyException>(py) => {
-                exchange.failed(py, error);
-                Next::Done
-            }
-            _ => Next::Raise(error),
         }
     }
 }

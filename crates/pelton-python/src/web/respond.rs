@@ -1,5 +1,7 @@
 //! What an endpoint returned, as a response.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use pyo3::{PyTypeInfo, intern};
@@ -8,6 +10,7 @@ use super::call::call_mixed;
 use super::field::validate;
 use super::helpers::Helpers;
 use super::json;
+use super::writer::Root;
 
 /// How a route's results become responses, from `_plan.RespondSpec`.
 pub(crate) struct Respond {
@@ -18,8 +21,14 @@ pub(crate) struct Respond {
 enum Way {
     /// Plain values written here, others through `jsonable_encoder`.
     Json,
-    /// Validated and serialized by Pydantic.
-    Model { validate: Py<PyAny>, to_json: Py<PyAny>, names: Py<PyTuple>, options: Vec<Py<PyAny>> },
+    /// Validated and serialized by Pydantic, if `writer` does not do both.
+    Model {
+        writer: Option<Arc<Root>>,
+        validate: Py<PyAny>,
+        to_json: Py<PyAny>,
+        names: Py<PyTuple>,
+        options: Vec<Py<PyAny>>,
+    },
     /// By the reference path: a response class of the user's choice.
     Reference,
 }
@@ -29,7 +38,33 @@ enum Way {
 #[pyclass(frozen, module = "pelton._core")]
 pub(crate) struct Checked {
     value: Py<PyAny>,
-    valid: Result<Py<PyAny>, Py<PyAny>>,
+    outcome: Outcome,
+}
+
+/// What came of a comparison.
+enum Outcome {
+    /// It is valid, and this is its JSON text.
+    Written(Vec<u8>),
+    /// The valid value.
+    Valid(Py<PyAny>),
+    /// Pydantic's error.
+    Invalid(Py<PyAny>),
+}
+
+impl Outcome {
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Written(text) => Self::Written(text.clone()),
+            Self::Valid(value) => Self::Valid(value.clone_ref(py)),
+            Self::Invalid(error) => Self::Invalid(error.clone_ref(py)),
+        }
+    }
+}
+
+/// Compares results with a response model, in any thread.
+pub(crate) struct Checker {
+    writer: Option<Arc<Root>>,
+    validate: Py<PyAny>,
 }
 
 impl Checked {
@@ -80,7 +115,10 @@ impl Respond {
             "json" => Way::Json,
             "model" => {
                 let options = spec.getattr("options")?.cast_into::<pyo3::types::PyDict>()?;
+                let writer = spec.getattr("writer")?;
+                let writer = (!writer.is_none()).then(|| Root::from_spec(&writer)).transpose()?;
                 Way::Model {
+                    writer: writer.map(Arc::new),
                     validate: spec.getattr("validate")?.unbind(),
                     to_json: spec.getattr("to_json")?.unbind(),
                     names: PyTuple::new(py, options.keys())?.unbind(),
@@ -92,10 +130,13 @@ impl Respond {
         Ok(Self { status: spec.getattr("status_code")?.extract()?, way })
     }
 
-    /// Pydantic's validator of the response model, if the plan uses one.
-    pub(crate) fn validator(&self) -> Option<&Py<PyAny>> {
+    /// How the results of blocking endpoints are compared with the response model, if the plan
+    /// has one.
+    pub(crate) fn checker(&self, py: Python<'_>) -> Option<Checker> {
         match &self.way {
-            Way::Model { validate, .. } => Some(validate),
+            Way::Model { writer, validate, .. } => {
+                Some(Checker { writer: writer.clone(), validate: validate.clone_ref(py) })
+            }
             Way::Json | Way::Reference => None,
         }
     }
@@ -121,23 +162,22 @@ impl Respond {
                 }
                 Payload::Rust(text)
             }
-            Way::Model { validate: check, to_json, names, options } => {
-                let valid = match checked {
-                    Some(checked) => match &checked.valid {
-                        Ok(valid) => Ok(valid.bind(py).clone()),
-                        Err(error) => Err(error.bind(py).clone()),
-                    },
-                    None => compare(helpers, check.bind(py), value)?,
+            Way::Model { writer, validate: check, to_json, names, options } => {
+                let outcome = match checked {
+                    Some(checked) => checked.outcome.clone_ref(py),
+                    None => compare(helpers, writer.as_deref(), check.bind(py), value)?,
                 };
-                let valid = match valid {
-                    Ok(valid) => valid,
-                    Err(error) => return Ok(Made::Invalid(error)),
-                };
-                let mut values = Vec::with_capacity(1 + options.len());
-                values.push(valid);
-                values.extend(options.iter().map(|option| option.bind(py).clone()));
-                let text = call_mixed(to_json.bind(py), 1, names.bind(py), &values)?;
-                Payload::Python(text.cast_into::<PyBytes>()?.unbind())
+                match outcome {
+                    Outcome::Written(text) => Payload::Rust(text),
+                    Outcome::Invalid(error) => return Ok(Made::Invalid(error.into_bound(py))),
+                    Outcome::Valid(valid) => {
+                        let mut values = Vec::with_capacity(1 + options.len());
+                        values.push(valid.into_bound(py));
+                        values.extend(options.iter().map(|option| option.bind(py).clone()));
+                        let text = call_mixed(to_json.bind(py), 1, names.bind(py), &values)?;
+                        Payload::Python(text.cast_into::<PyBytes>()?.unbind())
+                    }
+                }
             }
         };
         let body = if has_body(status) { body } else { Payload::Rust(Vec::new()) };
@@ -174,30 +214,34 @@ impl Respond {
     }
 }
 
-/// Compares a result with the response model, in the thread that made it.
-pub(crate) fn check(
-    helpers: &Helpers,
-    validator: &Bound<'_, PyAny>,
-    value: Bound<'_, PyAny>,
-) -> PyResult<Checked> {
-    let valid = compare(helpers, validator, &value)?;
-    let valid = valid.map(Bound::unbind).map_err(Bound::unbind);
-    Ok(Checked { value: value.unbind(), valid })
+impl Checker {
+    /// Compares a result, in the thread that made it.
+    pub(crate) fn check(&self, helpers: &Helpers, value: Bound<'_, PyAny>) -> PyResult<Checked> {
+        let validate = self.validate.bind(value.py());
+        let outcome = compare(helpers, self.writer.as_deref(), validate, &value)?;
+        Ok(Checked { value: value.unbind(), outcome })
+    }
 }
 
-type Compared<'py> = Result<Bound<'py, PyAny>, Bound<'py, PyAny>>;
-
-/// The valid value, or Pydantic's error.
-fn compare<'py>(
+/// The text of a result if it can be written here, else the valid value, or Pydantic's error.
+fn compare(
     helpers: &Helpers,
-    validator: &Bound<'py, PyAny>,
-    value: &Bound<'py, PyAny>,
-) -> PyResult<Compared<'py>> {
+    writer: Option<&Root>,
+    validator: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<Outcome> {
     let py = value.py();
+    if let Some(writer) = writer {
+        let mut text = Vec::with_capacity(writer.usual_length());
+        if writer.write(value, &mut text) {
+            writer.note_length(text.len());
+            return Ok(Outcome::Written(text));
+        }
+    }
     match validate(helpers, validator, value) {
-        Ok(valid) => Ok(Ok(valid)),
+        Ok(valid) => Ok(Outcome::Valid(valid.unbind())),
         Err(error) if error.matches(py, helpers.validation_error.bind(py))? => {
-            Ok(Err(error.into_value(py).into_bound(py).into_any()))
+            Ok(Outcome::Invalid(error.into_value(py).into_any()))
         }
         Err(error) => Err(error),
     }

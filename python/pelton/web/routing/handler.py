@@ -39,7 +39,7 @@ from ..telemetry.hooks import fill, operation, validation_failed
 from ..types import IncEx
 from .body import read_body
 from .serialize import ResponsePlan
-from .streams import event_stream, json_lines, raw_stream
+from .streams import streaming
 
 
 def request_response(func: Callable[[Request], Awaitable[Response] | Response]) -> ASGIApp:
@@ -217,14 +217,11 @@ def _responder(dependant: Dependant, plan: ResponsePlan, is_json_stream: bool) -
     """Calls the endpoint and makes the response, in the way that its kind needs."""
     call = dependant.call
     assert call is not None
-    kind = dependant.kind
-    is_async = kind is CallKind.async_generator
-    is_events = lenient_issubclass(plan.actual_class, EventSourceResponse)
+    is_coroutine = dependant.kind is CallKind.coroutine
 
     async def value(
         solved: SolvedDependency, context: EndpointContext, stack: AsyncExitStack
     ) -> Response:
-        is_coroutine = kind is CallKind.coroutine
         content = await routing.run_endpoint_function(
             dependant=dependant, values=solved.values, is_coroutine=is_coroutine
         )
@@ -237,17 +234,18 @@ def _responder(dependant: Dependant, plan: ResponsePlan, is_json_stream: bool) -
                 content, solved, is_coroutine=is_coroutine, endpoint_ctx=context
             )
 
+    if not dependant.is_generator and not lenient_issubclass(
+        plan.actual_class, EventSourceResponse
+    ):
+        return value
+    respond = streaming(dependant, plan, is_json_stream)
+
     async def stream(
         solved: SolvedDependency, context: EndpointContext, stack: AsyncExitStack
     ) -> Response:
-        generator = call(**solved.values)
-        if is_events:
-            return await event_stream(generator, is_async, plan, solved, context, stack)
-        if is_json_stream:
-            return json_lines(generator, is_async, plan, solved, context)
-        return raw_stream(generator, is_async, plan, solved)
+        return await respond(call(**solved.values), solved, context, stack)
 
-    return stream if dependant.is_generator or is_events else value
+    return stream
 
 
 def get_websocket_app(

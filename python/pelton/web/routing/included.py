@@ -22,8 +22,8 @@ from .websocket import APIWebSocketRoute
 if TYPE_CHECKING:
     from .router import APIRouter
 
-# Key in the child scope of a match: the route that an included router matched.
-_MATCHED = "pelton.matched_route"
+MATCHED = "pelton.matched_route"
+"""Key in the child scope of a match: the route that an included router matched."""
 
 
 @dataclass
@@ -259,14 +259,14 @@ class IncludedRouter(BaseRoute):
         for context in self.contexts:
             match, child_scope = match_context(context, scope)
             if match == Match.FULL:
-                return match, {**child_scope, _MATCHED: context}
+                return match, {**child_scope, MATCHED: context}
             if match == Match.PARTIAL and partial is None:
-                partial = {**child_scope, _MATCHED: context}
+                partial = {**child_scope, MATCHED: context}
         return (Match.NONE, {}) if partial is None else (Match.PARTIAL, partial)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hands the request to the route that `matches` found."""
-        await handle_context(scope.pop(_MATCHED), scope, receive, send)
+        await handle_context(scope.pop(MATCHED), scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> Any:
         """The URL of the first route of that name and those parameters."""
@@ -280,7 +280,7 @@ class IncludedRouter(BaseRoute):
 
 def matched_in(child_scope: Scope) -> RouteContext | None:
     """The route inside an included router that a match with this scope is for."""
-    return child_scope.get(_MATCHED)
+    return child_scope.get(MATCHED)
 
 
 def match_context(context: RouteContext, scope: Scope) -> tuple[Match, Scope]:

@@ -40,6 +40,7 @@ from .lifespan import as_lifespan, call_all, handlers_lifespan, nest
 from .operations import Operations
 from .options import OperationOptions, show_options, with_defaults
 from .route import APIRoute
+from .search import RouteSearch
 from .websocket import APIWebSocketRoute
 
 
@@ -100,6 +101,7 @@ class APIRouter(Operations, routing.Router):
         self.low_priority_routes: list[BaseRoute] = []
         self._frontends: FrontendRouteGroup | None = None
         self._own_version = 0
+        self._searched: tuple[int, RouteSearch] | None = None
 
     # Routes change: what was made of them is made again.
 
@@ -404,13 +406,18 @@ class APIRouter(Operations, routing.Router):
 
     def _first_match(self, scope: Scope) -> tuple[BaseRoute | None, Scope]:
         partial: tuple[BaseRoute | None, Scope] = (None, {})
-        for route in self.routes:
-            match, child_scope = route.matches(scope)
+        for match, route, child_scope in self._search().matches(scope, get_route_path(scope)):
             if match == Match.FULL:
                 return route, child_scope
-            if match == Match.PARTIAL and partial[0] is None:
+            if partial[0] is None:
                 partial = (route, child_scope)
         return partial
+
+    def _search(self) -> RouteSearch:
+        version = self.routes_version()
+        if self._searched is None or self._searched[0] != version:
+            self._searched = (version, RouteSearch(self.routes))
+        return self._searched[1]
 
     def _redirect(self, scope: Scope) -> Response | None:
         """To the same path with, or without, a slash at its end, if there is a route."""
@@ -419,12 +426,10 @@ class APIRouter(Operations, routing.Router):
             return None
         other = dict(scope)
         other["path"] = scope["path"].rstrip("/") if path.endswith("/") else scope["path"] + "/"
-        for route in self.routes:
-            match, child_scope = route.matches(other)
-            if match != Match.NONE:
-                found = matched_in(child_scope) or route
-                route_selected(scope, getattr(found, "path_format", None))
-                return RedirectResponse(url=str(URL(scope=other)))
+        for _, route, child_scope in self._search().matches(other, get_route_path(other)):
+            found = matched_in(child_scope) or route
+            route_selected(scope, getattr(found, "path_format", None))
+            return RedirectResponse(url=str(URL(scope=other)))
         return None
 
     def _last_match(self, scope: Scope) -> tuple[BaseRoute | None, Scope]:

@@ -1,7 +1,7 @@
 """Endpoints that yield: JSON lines, server-sent events, and raw streams."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -12,9 +12,13 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from .. import sse
+from ..annotations import lenient_issubclass
+from ..dependencies.callables import CallKind
+from ..dependencies.models import Dependant
 from ..dependencies.solve import SolvedDependency
 from ..encoders import jsonable_encoder
 from ..exceptions import EndpointContext
+from ..sse import EventSourceResponse
 from .serialize import ResponsePlan, finite
 
 
@@ -26,6 +30,29 @@ async def _with_checkpoints(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for item in items:
         yield item
         await anyio.lowlevel.checkpoint()
+
+
+_Streamer = Callable[[Any, SolvedDependency, EndpointContext, AsyncExitStack], Awaitable[Response]]
+
+
+def streaming(dependant: Dependant, plan: ResponsePlan, is_json_stream: bool) -> _Streamer:
+    """From what an endpoint yields to a response, in the way that its route declares.
+
+    The stack ends what makes the items.
+    """
+    is_async = dependant.kind is CallKind.async_generator
+    is_events = lenient_issubclass(plan.actual_class, EventSourceResponse)
+
+    async def respond(
+        content: Any, solved: SolvedDependency, context: EndpointContext, stack: AsyncExitStack
+    ) -> Response:
+        if is_events:
+            return await event_stream(content, is_async, plan, solved, context, stack)
+        if is_json_stream:
+            return json_lines(content, is_async, plan, solved, context)
+        return raw_stream(content, is_async, plan, solved)
+
+    return respond
 
 
 def raw_stream(

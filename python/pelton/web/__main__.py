@@ -1,0 +1,5 @@
+"""``python -m pelton.web``: the ``fastapi`` command."""
+
+from .cli import main
+
+main()
