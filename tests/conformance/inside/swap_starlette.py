@@ -1,0 +1,71 @@
+"""Puts pelton.web's classes where Starlette has the ones that they derive from or stand for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def swap() -> None:
+    """From here on, whoever imports an app, a router or a route of Starlette gets ours."""
+    import starlette.applications
+    import starlette.background
+    import starlette.datastructures
+    import starlette.exceptions
+    import starlette.routing
+
+    from pelton import web
+    from pelton.web import datastructures
+
+    class Starlette(web.FastAPI):
+        """`FastAPI` with Starlette's signature, and no routes of its own."""
+
+        def __init__(
+            self,
+            debug: bool = False,
+            routes: Any = None,
+            middleware: Any = None,
+            exception_handlers: Any = None,
+            lifespan: Any = None,
+            **more: Any,
+        ) -> None:
+            super().__init__(
+                debug=debug,
+                routes=None if routes is None else list(routes),
+                middleware=middleware,
+                exception_handlers=exception_handlers,
+                lifespan=lifespan,
+                openapi_url=None,
+                **more,
+            )
+
+    class Router(web.APIRouter):
+        """`APIRouter` with Starlette's positional parameters."""
+
+        def __init__(
+            self,
+            routes: Any = None,
+            redirect_slashes: bool = True,
+            default: Any = None,
+            lifespan: Any = None,
+            *,
+            middleware: Any = None,
+        ) -> None:
+            super().__init__(
+                routes=None if routes is None else list(routes),
+                redirect_slashes=redirect_slashes,
+                default=default,
+                lifespan=lifespan,
+            )
+            for cls, args, kwargs in reversed(middleware or []):
+                self.middleware_stack = cls(self.middleware_stack, *args, **kwargs)
+
+    modules: list[tuple[Any, str, type]] = [
+        (starlette.applications, "Starlette", Starlette),
+        (starlette.routing, "Router", Router),
+        (starlette.background, "BackgroundTasks", web.BackgroundTasks),
+        (starlette.datastructures, "UploadFile", datastructures.UploadFile),
+        (starlette.exceptions, "HTTPException", web.HTTPException),
+        (starlette.exceptions, "WebSocketException", web.WebSocketException),
+    ]
+    for module, name, ours in modules:
+        setattr(module, name, ours)
