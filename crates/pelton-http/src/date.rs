@@ -1,26 +1,63 @@
-//! The `date` header.
+//! The `date` header, and the other ways to write a moment.
+
+const MONTHS: [&[u8; 3]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
 
 /// Writes the moment, seconds since the epoch, as HTTP wants it: `Sun, 06 Nov 1994 08:49:37 GMT`.
 #[must_use]
 pub fn format(seconds: u64) -> [u8; 29] {
     let days = seconds / 86_400;
-    let second = seconds % 86_400;
     let (year, month, day) = civil(days);
     let weekday = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"][(days % 7) as usize];
-    let months = [
-        b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov",
-        b"Dec",
-    ];
     let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
     text[..3].copy_from_slice(weekday);
     two_digits(&mut text[5..7], day);
-    text[8..11].copy_from_slice(months[(month - 1) as usize]);
+    text[8..11].copy_from_slice(MONTHS[(month - 1) as usize]);
     two_digits(&mut text[12..14], year / 100);
     two_digits(&mut text[14..16], year % 100);
-    two_digits(&mut text[17..19], second / 3600);
-    two_digits(&mut text[20..22], second / 60 % 60);
-    two_digits(&mut text[23..25], second % 60);
+    clock(&mut text[17..25], seconds);
     text
+}
+
+/// Writes the moment, seconds since the epoch, as access logs have it:
+/// `06/Nov/1994:08:49:37 +0000`.
+#[must_use]
+pub fn format_common(seconds: u64) -> [u8; 26] {
+    let (year, month, day) = civil(seconds / 86_400);
+    let mut text = *b"01/Jan/1970:00:00:00 +0000";
+    two_digits(&mut text[0..2], day);
+    text[3..6].copy_from_slice(MONTHS[(month - 1) as usize]);
+    two_digits(&mut text[7..9], year / 100);
+    two_digits(&mut text[9..11], year % 100);
+    clock(&mut text[12..20], seconds);
+    text
+}
+
+/// Writes the moment, time since the epoch, as ISO 8601 and RFC 3339 have it:
+/// `1994-11-06T08:49:37.250Z`.
+#[must_use]
+pub fn format_iso(time: std::time::Duration) -> [u8; 24] {
+    let seconds = time.as_secs();
+    let (year, month, day) = civil(seconds / 86_400);
+    let mut text = *b"1970-01-01T00:00:00.000Z";
+    two_digits(&mut text[0..2], year / 100);
+    two_digits(&mut text[2..4], year % 100);
+    two_digits(&mut text[5..7], month);
+    two_digits(&mut text[8..10], day);
+    clock(&mut text[11..19], seconds);
+    let milliseconds = u64::from(time.subsec_millis());
+    text[20] = b'0' + (milliseconds / 100) as u8;
+    two_digits(&mut text[21..23], milliseconds % 100);
+    text
+}
+
+/// `00:00:00`.
+fn clock(place: &mut [u8], seconds: u64) {
+    let second = seconds % 86_400;
+    two_digits(&mut place[0..2], second / 3600);
+    two_digits(&mut place[3..5], second / 60 % 60);
+    two_digits(&mut place[6..8], second % 60);
 }
 
 fn two_digits(place: &mut [u8], value: u64) {
@@ -48,7 +85,16 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::format;
+    use std::time::Duration;
+
+    use super::{format, format_common, format_iso};
+
+    #[test]
+    fn the_other_forms() {
+        let moment = Duration::from_millis(784_111_777_250);
+        assert_eq!(format_common(moment.as_secs()), *b"06/Nov/1994:08:49:37 +0000");
+        assert_eq!(format_iso(moment), *b"1994-11-06T08:49:37.250Z");
+    }
 
     #[test]
     fn known_moments() {

@@ -4,6 +4,7 @@
 //! - [`h2::Connection`]: one HTTP/2 connection of a server
 //! - [`websocket::Connection`]: what the connection becomes after an accepted upgrade
 //! - [`form`]: multipart and urlencoded bodies, streamed
+//! - [`proxies`]: what proxies in between say about a client
 //! - [`query`], [`cookie`], [`percent`]: the small grammars inside a request's head
 //!
 //! All connections sort their methods as quinn does: `handle_*` takes what happened, commands say
@@ -11,6 +12,7 @@
 //! [`Duration`](std::time::Duration) since any fixed moment, never going back.
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 pub mod cookie;
 pub mod date;
 pub mod form;
@@ -20,6 +22,7 @@ pub mod headers;
 pub mod limits;
 pub mod percent;
 mod progress;
+pub mod proxies;
 pub mod query;
 pub mod status;
 pub mod websocket;
