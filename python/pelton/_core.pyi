@@ -756,7 +756,8 @@ class HttpServer:
     """An HTTP server in the loop's thread. All calls in that thread, but `stats` from any.
 
     `event_loop` is a `pelton.Loop`, `config` a `pelton.server.Config`; `state` is what the app's
-    lifespan left for its requests: each gets a shallow copy.
+    lifespan left for its requests: each gets a shallow copy. Raises ValueError or OSError where a
+    file that the config names cannot be used.
     """
 
     def __new__(
@@ -771,7 +772,15 @@ class HttpServer:
         """Closes all connections at once and cancels their tasks; how many."""
     def on_idle(self, callback: Callable[[], object]) -> None:
         """Calls `callback` once, when no connection is open and no request's task runs."""
-    connections: int
+    def reload_tls(self) -> None:
+        """Reads the config's TLS files again, for new connections. Raises ValueError, which names
+        the file, where one cannot be used; what was in use stays."""
+    def reopen_log(self) -> None:
+        """Opens the access log's file again. Raises OSError where it cannot."""
+    @property
+    def connections(self) -> int: ...
+    @property
+    def requests(self) -> int: ...
     def stats(self) -> dict[str, Any]:
         """The counters: see `pelton.server.stats`."""
 

@@ -143,6 +143,7 @@ impl Request {
                 let body = message.body()?;
                 let more = message.more_body()?;
                 self.carrier.send_body(body.as_slice(), more).map_err(message::response_error)?;
+                self.note_sent(body.as_slice().len());
                 if !more {
                     self.carrier.finish_request(py, self)?;
                 }

@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::awaitable::Waiters;
+use super::origin::Addresses;
 use super::request::Request;
-use super::scope::Addresses;
 use super::shared::Shared;
 
 /// Header fields on their way out, in order.

@@ -14,8 +14,8 @@ use crate::transport::native::{NativeProtocol, NativeTransport};
 use super::awaitable::Waiters;
 use super::carrier::{Carrier, FieldIter};
 use super::door::Served;
+use super::origin::Addresses;
 use super::request::Request;
-use super::scope::Addresses;
 use super::shared::Shared;
 use super::websocket::Session;
 use super::{dispatch, websocket};
@@ -174,6 +174,7 @@ impl HttpConnection {
             "debug",
             &format!("refused a request of {}: {error}", self.client_text()),
         );
+        self.shared.log_refused(py, &self.client_text(), error.status());
         self.lost_request(py);
     }
 
@@ -198,11 +199,8 @@ impl Carrier for HttpConnection {
         if let Some(addresses) = self.addresses.get() {
             return Ok(addresses);
         }
-        let (peer, local) = match self.transport.borrow().as_ref() {
-            Some(transport) => (transport.peer(), transport.local()),
-            None => (None, None),
-        };
-        let addresses = Addresses::new(py, peer, local)?;
+        let transport = self.transport.borrow().clone();
+        let addresses = Addresses::new(py, transport.as_deref())?;
         Ok(self.addresses.get_or_init(|| addresses))
     }
 

@@ -1,6 +1,6 @@
 //! What stands between a connection that was accepted and the protocol it turns out to speak.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -13,6 +13,10 @@ use crate::transport::native::{NativeProtocol, NativeTransport};
 use super::connection::HttpConnection;
 use super::http2::Http2Connection;
 use super::shared::Shared;
+
+/// A connection that has asked for nothing yet gets so long when the server stops: its first request
+/// may be on its way, and its client could not know better.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 
 /// A connection once its protocol is known.
 pub(super) trait Served: NativeProtocol {
@@ -34,6 +38,8 @@ pub(super) struct Door {
     transport: RefCell<Option<Rc<dyn NativeTransport>>>,
     /// The first bytes, while they may become the preface.
     held: RefCell<Vec<u8>>,
+    /// TLS has agreed on HTTP/1.1: no preface comes.
+    agreed_on_http1: Cell<bool>,
     inner: OnceCell<Rc<dyn Served>>,
 }
 
@@ -47,6 +53,7 @@ impl Door {
             opened,
             transport: RefCell::default(),
             held: RefCell::default(),
+            agreed_on_http1: Cell::new(false),
             inner: OnceCell::new(),
         })
     }
@@ -68,8 +75,21 @@ impl Door {
     pub(super) fn shutdown(&self, py: Python<'_>) {
         match self.inner.get() {
             Some(inner) => inner.shutdown(py),
-            None => self.close(py),
+            None => self.close_soon(),
         }
+    }
+
+    /// Closes the connection unless its first request comes.
+    fn close_soon(&self) {
+        let me = self.me.clone();
+        self.shared.event_loop.call_later_native(FIRST_REQUEST_GRACE, move |py| {
+            if let Some(door) = me.upgrade()
+                && door.inner.get().is_none()
+            {
+                door.close(py);
+            }
+            Ok(())
+        });
     }
 
     /// Closes at once.
@@ -95,7 +115,10 @@ impl Door {
         let mut held = self.held.take();
         held.extend_from_slice(data);
         let seen = held.len().min(PREFACE.len());
-        if !self.shared.options.http2 || held[..seen] != PREFACE[..seen] {
+        if !self.shared.options.http2
+            || self.agreed_on_http1.get()
+            || held[..seen] != PREFACE[..seen]
+        {
             self.begin(py, HttpConnection::new(self.shared.clone()), &held);
         } else if seen == PREFACE.len() {
             self.begin(py, Http2Connection::new(self.shared.clone()), &held);
@@ -111,6 +134,9 @@ impl Door {
         inner.connection_made(py, transport);
         if !data.is_empty() {
             inner.data_received(py, data);
+            if self.shared.shutting_down.get() {
+                inner.shutdown(py);
+            }
         }
     }
 
@@ -145,7 +171,7 @@ impl NativeProtocol for Door {
         }
         match agreed.as_deref() {
             Some(b"h2") => self.begin(py, Http2Connection::new(self.shared.clone()), b""),
-            Some(_) => self.begin(py, HttpConnection::new(self.shared.clone()), b""),
+            Some(_) => self.agreed_on_http1.set(true),
             None => {}
         }
         if self.shared.shutting_down.get() {

@@ -62,6 +62,7 @@ impl Exchange for PlanExchange {
             .respond(status, &mut headers.iter().copied(), body.as_slice())
             .map_err(message::response_error)?;
         request.status.set(status);
+        request.note_sent(body.as_slice().len());
         carrier.finish_request(py, request)?;
         carrier.advance(py);
         Ok(())

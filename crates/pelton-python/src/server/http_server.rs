@@ -9,17 +9,22 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::event_loop::{GilBound, LoopRef};
-use crate::transport::native::{NativeListener, NativeProtocol};
+use crate::transport::native::{NativeFactory, NativeListener, NativeProtocol};
 
 use super::counters::Counters;
 use super::door::Door;
+use super::lobby::Lobby;
 use super::options::Options;
+use super::proxied::proxied;
 use super::shared::Shared;
+use super::tls::{self, Acceptor};
 
 /// A server in the loop's thread. The manual is in `_core.pyi`.
 #[pyclass(frozen, weakref, module = "pelton._core")]
 pub(super) struct HttpServer {
     shared: GilBound<Rc<Shared>>,
+    lobby: GilBound<Rc<Lobby>>,
+    tls: GilBound<Option<Rc<Acceptor>>>,
     listeners: GilBound<RefCell<Vec<NativeListener>>>,
 }
 
@@ -40,8 +45,15 @@ impl HttpServer {
     ) -> PyResult<Self> {
         let event_loop = LoopRef::from_object(event_loop)?;
         let options = Options::from_config(config)?;
+        let tls = Acceptor::from_config(config)?.map(Rc::new);
         let shared = Shared::new(event_loop, app, options, state)?;
-        Ok(Self { shared: GilBound::new(shared), listeners: GilBound::new(RefCell::default()) })
+        let lobby = Lobby::new(shared.clone());
+        Ok(Self {
+            shared: GilBound::new(shared),
+            lobby: GilBound::new(lobby),
+            tls: GilBound::new(tls),
+            listeners: GilBound::new(RefCell::default()),
+        })
     }
 
     fn listen(&self, fd: RawFd) -> PyResult<()> {
@@ -51,8 +63,15 @@ impl HttpServer {
         // SAFETY: the caller detached the descriptor from its socket: it is open, and ours now.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
         let shared = self.shared.clone();
-        let factory =
+        let mut factory: NativeFactory =
             Rc::new(move |_: Python<'_>| Ok(Door::new(shared.clone()) as Rc<dyn NativeProtocol>));
+        if let Some(acceptor) = &*self.tls {
+            factory = tls::layered(acceptor.clone(), self.lobby.clone(), factory);
+        }
+        let options = &self.shared.options;
+        if options.proxy_protocol {
+            factory = proxied(options.trusted_proxies.clone(), self.lobby.clone(), factory);
+        }
         let listener = self.shared.event_loop.listen_native(socket, factory)?;
         self.listeners.borrow_mut().push(listener);
         Ok(())
@@ -63,6 +82,7 @@ impl HttpServer {
         // A `let` of its own: the borrow ends before the listeners are dropped.
         let listeners = self.listeners.take();
         drop(listeners);
+        self.lobby.close(py);
         for connection in self.shared.all_connections() {
             connection.shutdown(py);
         }
@@ -86,9 +106,29 @@ impl HttpServer {
         self.shared.check_idle(py);
     }
 
+    /// An error leaves the certificates that were in use.
+    fn reload_tls(&self) -> PyResult<()> {
+        match &*self.tls {
+            Some(acceptor) => acceptor.reload().map_err(PyValueError::new_err),
+            None => Ok(()),
+        }
+    }
+
+    fn reopen_log(&self) -> PyResult<()> {
+        match &self.shared.access_log {
+            Some(access_log) => access_log.reopen(),
+            None => Ok(()),
+        }
+    }
+
     #[getter]
     fn connections(&self) -> usize {
         self.shared.connections.borrow().len()
+    }
+
+    #[getter]
+    fn requests(&self) -> u64 {
+        self.shared.counters.requests.value()
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -17,15 +17,21 @@ mod exchange;
 mod header_names;
 mod http2;
 mod http_server;
+mod lobby;
 mod message;
 mod options;
+mod origin;
+mod proxied;
 mod request;
 mod runner;
 mod scope;
 mod shared;
+mod tls;
 mod websocket;
 
 use pyo3::prelude::*;
+
+pub(crate) use tls::TlsSession;
 
 /// Adds this area's names to `pelton._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

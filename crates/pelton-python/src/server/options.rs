@@ -1,8 +1,10 @@
 //! The options of `pelton.server.Config`, as Rust reads them.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pelton_http::proxies::{Source, Trusted};
 use pelton_http::{Limits, h2, websocket};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -19,8 +21,23 @@ pub(super) struct Options {
     pub(super) root_path: String,
     pub(super) server_header: String,
     pub(super) max_connections: usize,
-    pub(super) access_log: bool,
+    pub(super) access_log: Option<LogOptions>,
+    /// Connections begin with the PROXY protocol.
+    pub(super) proxy_protocol: bool,
+    pub(super) trusted_proxies: Rc<Trusted>,
+    /// Which headers proxies set, if any are read.
+    pub(super) forwarded: Option<Source>,
+    /// Whether what they say of the host counts, too.
+    pub(super) forwarded_host: bool,
+    pub(super) handshake_timeout: Duration,
+    pub(super) max_handshakes: usize,
     pub(super) mounts: Vec<(String, Py<PyAny>)>,
+}
+
+/// How and where requests are logged.
+pub(super) struct LogOptions {
+    pub(super) format: String,
+    pub(super) file: Option<String>,
 }
 
 impl Options {
@@ -68,7 +85,13 @@ impl Options {
             root_path: config.getattr("root_path")?.extract()?,
             server_header: server_header.unwrap_or_default(),
             max_connections: size(config, "max_connections")?,
-            access_log: config.getattr("access_log")?.extract()?,
+            access_log: log_options(config)?,
+            proxy_protocol: config.getattr("proxy_protocol")?.extract()?,
+            trusted_proxies: Rc::new(trusted(&config.getattr("trusted_proxies")?)?),
+            forwarded: forwarded(&config.getattr("forwarded_headers")?)?,
+            forwarded_host: config.getattr("forwarded_host")?.extract()?,
+            handshake_timeout: seconds(config, "handshake_timeout")?,
+            max_handshakes: size(config, "max_handshakes")?,
             mounts: mounts(&config.getattr("mounts")?)?,
         })
     }
@@ -116,6 +139,31 @@ fn seconds(config: &Bound<'_, PyAny>, name: &str) -> PyResult<Duration> {
 fn duration(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)
         .map_err(|_| PyValueError::new_err(format!("{seconds} is no duration in seconds")))
+}
+
+fn log_options(config: &Bound<'_, PyAny>) -> PyResult<Option<LogOptions>> {
+    if !config.getattr("access_log")?.is_truthy()? {
+        return Ok(None);
+    }
+    Ok(Some(LogOptions {
+        format: config.getattr("access_log_format")?.extract()?,
+        file: config.getattr("access_log_file")?.extract()?,
+    }))
+}
+
+fn trusted(entries: &Bound<'_, PyAny>) -> PyResult<Trusted> {
+    let entries: Vec<String> = entries.extract()?;
+    Trusted::parse(entries.iter().map(String::as_str))
+        .map_err(|error| PyValueError::new_err(format!("trusted_proxies: {error}")))
+}
+
+fn forwarded(name: &Bound<'_, PyAny>) -> PyResult<Option<Source>> {
+    match name.extract::<String>()?.as_str() {
+        "x-forwarded" => Ok(Some(Source::XForwarded)),
+        "forwarded" => Ok(Some(Source::Forwarded)),
+        "off" => Ok(None),
+        other => Err(PyValueError::new_err(format!("forwarded_headers is {other:?}"))),
+    }
 }
 
 /// The longest prefix first, so that `/a/b` wins over `/a`.

@@ -13,8 +13,10 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::exchange::RequestHead;
 use crate::web::Routed;
 
+use super::access_log::Ended;
 use super::awaitable::Waiters;
 use super::carrier::Carrier;
+use super::origin::Origin;
 use super::shared::Shared;
 use super::{message, scope};
 
@@ -34,6 +36,8 @@ pub(super) struct Request {
     /// `receive` has given the body's end.
     body_given: Cell<bool>,
     pub(super) status: Cell<u16>,
+    /// Bytes of the response's body, so far.
+    pub(super) sent: Cell<u64>,
     stage: Cell<Stage>,
     started: Instant,
     /// Those who wait for the body or the end.
@@ -61,6 +65,7 @@ impl Request {
             collected: RefCell::default(),
             body_given: Cell::new(false),
             status: Cell::new(0),
+            sent: Cell::new(0),
             stage: Cell::new(Stage::Open),
             started: Instant::now(),
             receivers: Waiters::default(),
@@ -88,7 +93,16 @@ impl Request {
         shared.counters.count_status(self.status.get());
         shared.counters.count_latency(self.started.elapsed());
         if let Some(access_log) = &shared.access_log {
-            access_log.log(py, &self.carrier.client_text(), &self.head, self.status.get())?;
+            access_log.log(
+                py,
+                &Ended {
+                    client: &self.client_text(py)?,
+                    head: Some(&self.head),
+                    status: self.status.get(),
+                    bytes: self.sent.get(),
+                    elapsed: self.started.elapsed(),
+                },
+            )?;
         }
         self.receivers.wake(py)
     }
@@ -114,6 +128,17 @@ impl Request {
             query: self.head.query(),
             headers: self.head.headers(),
         });
+    }
+
+    /// The client for people, as trusted proxies tell.
+    fn client_text(&self, py: Python<'_>) -> PyResult<String> {
+        let addresses = self.carrier.addresses(py)?;
+        Ok(Origin::of(&self.shared.options, addresses, self.head.headers()).client_text())
+    }
+
+    /// Counts bytes of the response's body.
+    pub(super) fn note_sent(&self, bytes: usize) {
+        self.sent.set(self.sent.get() + bytes as u64);
     }
 
     /// The ASGI scope.

@@ -1,7 +1,5 @@
 //! ASGI scopes.
 
-use std::net::SocketAddr;
-
 use pelton_http::h1::Head;
 use pelton_http::percent;
 use pyo3::intern;
@@ -9,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use super::access_log::version;
+use super::origin::{Addresses, Origin};
 use super::shared::Shared;
 
 /// The part of a scope that no request changes, copied for each.
@@ -37,29 +36,6 @@ impl Templates {
     }
 }
 
-/// The addresses of a connection, as scopes have them: `(host, port)` or None.
-pub(super) struct Addresses {
-    pub(super) client: Py<PyAny>,
-    pub(super) server: Py<PyAny>,
-}
-
-impl Addresses {
-    pub(super) fn new(
-        py: Python<'_>,
-        client: Option<SocketAddr>,
-        server: Option<SocketAddr>,
-    ) -> PyResult<Self> {
-        let pair = |address: Option<SocketAddr>| match address {
-            Some(address) => {
-                let pair = (address.ip().to_string(), address.port()).into_pyobject(py)?;
-                PyResult::Ok(pair.into_any().unbind())
-            }
-            None => Ok(py.None()),
-        };
-        Ok(Self { client: pair(client)?, server: pair(server)? })
-    }
-}
-
 /// Builds the scope of a request. `mount`: the prefix of the mounted app that it goes to.
 pub(super) fn build<'py>(
     py: Python<'py>,
@@ -81,11 +57,33 @@ pub(super) fn build<'py>(
     scope.set_item(intern!(py, "http_version"), version_text(py, head))?;
     set_path(&scope, shared, head, mount)?;
     scope.set_item(intern!(py, "query_string"), PyBytes::new(py, head.query()))?;
-    scope.set_item(intern!(py, "headers"), headers(py, shared, head)?)?;
-    scope.set_item(intern!(py, "client"), &addresses.client)?;
-    scope.set_item(intern!(py, "server"), &addresses.server)?;
+    let origin = Origin::of(&shared.options, addresses, head.headers());
+    scope.set_item(intern!(py, "headers"), headers(py, shared, head, origin.host())?)?;
+    scope.set_item(intern!(py, "client"), origin.client(py)?)?;
+    scope.set_item(intern!(py, "server"), origin.server(py)?)?;
+    if origin.is_secure() {
+        let secure = match subprotocols {
+            None => intern!(py, "https"),
+            Some(_) => intern!(py, "wss"),
+        };
+        scope.set_item(intern!(py, "scheme"), secure)?;
+    }
+    if let Some(tls) = &addresses.tls {
+        add_tls(&scope, &tls.scope(py)?)?;
+    }
     scope.set_item(intern!(py, "state"), shared.state.bind(py).copy()?)?;
     Ok(scope)
+}
+
+/// ASGI's `tls` extension, beside those that every request has.
+fn add_tls(scope: &Bound<'_, PyDict>, tls: &Bound<'_, PyDict>) -> PyResult<()> {
+    let py = scope.py();
+    let extensions = match scope.get_item(intern!(py, "extensions"))? {
+        Some(extensions) => extensions.cast::<PyDict>()?.copy()?,
+        None => PyDict::new(py),
+    };
+    extensions.set_item(intern!(py, "tls"), tls)?;
+    scope.set_item(intern!(py, "extensions"), extensions)
 }
 
 /// The path holds the root path, as Starlette's routing wants it.
@@ -112,9 +110,19 @@ fn set_path(
     }
 }
 
-fn headers<'py>(py: Python<'py>, shared: &Shared, head: &Head) -> PyResult<Bound<'py, PyList>> {
+/// `host`: what a proxy says that the client asked for, in place of what it asked itself.
+fn headers<'py>(
+    py: Python<'py>,
+    shared: &Shared,
+    head: &Head,
+    host: Option<&str>,
+) -> PyResult<Bound<'py, PyList>> {
     let list = PyList::empty(py);
     for (name, value) in head.headers().iter() {
+        let value = match host {
+            Some(host) if name == b"host" => host.as_bytes(),
+            _ => value,
+        };
         let name = shared.header_names.bytes(py, name);
         list.append(PyTuple::new(py, [name, PyBytes::new(py, value)])?)?;
     }

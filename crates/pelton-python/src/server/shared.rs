@@ -13,7 +13,7 @@ use pyo3::types::PyDict;
 use crate::event_loop::LoopRef;
 use crate::web::WebApp;
 
-use super::access_log::AccessLog;
+use super::access_log::{AccessLog, Ended};
 use super::counters::Counters;
 use super::door::Door;
 use super::header_names::HeaderNames;
@@ -32,7 +32,7 @@ pub(super) struct Shared {
     pub(super) templates: Templates,
     pub(super) header_names: HeaderNames,
     pub(super) counters: Counters,
-    pub(super) access_log: Option<AccessLog>,
+    pub(super) access_log: Option<Rc<AccessLog>>,
     pub(super) stamp: RefCell<Stamp>,
     /// The open connections.
     pub(super) connections: RefCell<HashMap<u64, Rc<Door>>>,
@@ -59,7 +59,13 @@ impl Shared {
         let py = app.py();
         let stamp = Stamp::new(epoch_seconds(), options.server_header.as_bytes())
             .map_err(|error| PyValueError::new_err(format!("server_header: {error}")))?;
-        let access_log = options.access_log.then(|| AccessLog::new(py)).transpose()?;
+        let access_log = match &options.access_log {
+            Some(log) => {
+                let file = log.file.as_deref();
+                Some(AccessLog::new(py, event_loop.clone(), &log.format, file)?)
+            }
+            None => None,
+        };
         let logger = py.import("logging")?.call_method1("getLogger", ("pelton.server",))?;
         let context = py.import("contextvars")?.call_method0("copy_context")?;
         let templates = Templates::new(py)?;
@@ -127,6 +133,15 @@ impl Shared {
     pub(super) fn log_message(&self, py: Python<'_>, level: &str, message: &str) {
         if let Err(failure) = self.logger.call_method1(py, level, (message,)) {
             failure.write_unraisable(py, None);
+        }
+    }
+
+    /// The access log's line for a request that was too malformed to be read.
+    pub(super) fn log_refused(&self, py: Python<'_>, client: &str, status: u16) {
+        let Some(access_log) = &self.access_log else { return };
+        let ended = Ended { client, head: None, status, bytes: 0, elapsed: Duration::ZERO };
+        if let Err(error) = access_log.log(py, &ended) {
+            self.log_error(py, "Error in the access log", &error);
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pelton_http::h1::{Fate, Head};
+use pelton_http::h1::{Fate, Head, Version};
 use pelton_http::websocket::SendError;
 use pelton_http::websocket::{Agreement, Close, CloseCode, Connection, DeflateOptions};
 use pelton_http::websocket::{Handshake, Message as Received};
@@ -15,9 +15,11 @@ use pyo3::types::{PyBytes, PyString};
 
 use crate::event_loop::GilBound;
 
+use super::access_log::Ended;
 use super::awaitable::{Done, Source, Waiters, Waiting};
 use super::carrier::Carrier;
 use super::message::{self, Data, Fields, Message};
+use super::origin::Origin;
 use super::runner::{Run, Runner};
 use super::scope;
 use super::shared::Shared;
@@ -30,6 +32,7 @@ pub(super) struct Session {
     head: Head,
     handshake: Handshake,
     mount: Option<usize>,
+    started: Instant,
     stage: Cell<Stage>,
     /// The frames' engine, once accepted.
     engine: RefCell<Option<Connection>>,
@@ -83,6 +86,7 @@ impl Session {
             head,
             handshake,
             mount,
+            started: Instant::now(),
             stage: Cell::new(Stage::Asked),
             engine: RefCell::default(),
             connect_given: Cell::new(false),
@@ -221,6 +225,7 @@ impl Session {
                     .map_err(message::response_error)?;
                 self.stage.set(Stage::Denying);
                 self.shared.counters.count_status(status);
+                self.log_answer(py, status)?;
             }
             (Stage::Denying, "websocket.http.response.body") => {
                 let (body, more) = (message.body()?, message.more_body()?);
@@ -274,7 +279,25 @@ impl Session {
             self.shutdown();
         }
         self.carrier.flush(py);
-        Ok(())
+        // HTTP/2 switches no protocols.
+        self.log_answer(py, if self.head.version() == Version::Http2 { 200 } else { 101 })
+    }
+
+    /// The handshake's line in the access log.
+    fn log_answer(&self, py: Python<'_>, status: u16) -> PyResult<()> {
+        let Some(access_log) = &self.shared.access_log else { return Ok(()) };
+        let addresses = self.carrier.addresses(py)?;
+        let origin = Origin::of(&self.shared.options, addresses, self.head.headers());
+        access_log.log(
+            py,
+            &Ended {
+                client: &origin.client_text(),
+                head: Some(&self.head),
+                status,
+                bytes: 0,
+                elapsed: self.started.elapsed(),
+            },
+        )
     }
 
     /// The compression to agree to; none where the application answers extensions by itself.
@@ -297,7 +320,8 @@ impl Session {
         let headers = [(&b"connection"[..], &b"close"[..])];
         let answered = self.carrier.respond(status, &mut headers.into_iter(), b"");
         self.carrier.advance(py);
-        answered.map_err(message::response_error)
+        answered.map_err(message::response_error)?;
+        self.log_answer(py, status)
     }
 
     fn send_message(&self, py: Python<'_>, message: &Message<'_, '_>) -> PyResult<()> {

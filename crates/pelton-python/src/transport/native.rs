@@ -10,6 +10,7 @@ use std::rc::Rc;
 use pyo3::prelude::*;
 
 use super::listener::Listener;
+use crate::server::TlsSession;
 
 /// What a native protocol may ask of its connection. Implemented by the loop.
 pub(crate) trait NativeTransport {
@@ -37,6 +38,14 @@ pub(crate) trait NativeTransport {
     /// The protocol's `pause_writing` is called above `high` queued bytes, `resume_writing` when
     /// `low` or fewer are left. Defaults: 64 KiB and 16 KiB.
     fn set_write_limits(&self, high: usize, low: usize);
+    /// What the TLS handshake agreed on, where there was one.
+    fn tls(&self) -> Option<Rc<TlsSession>> {
+        None
+    }
+    /// Whether the peer is a process of this machine, on a Unix socket.
+    fn is_unix(&self) -> bool {
+        false
+    }
 }
 
 /// A connection's protocol, written in Rust. Implemented by the server.

@@ -9,6 +9,7 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use socket2::SockAddr;
 
 use super::native::NativeTransport;
 use super::sink::{Lost, Sink};
@@ -209,6 +210,9 @@ impl NativeTransport for Rc<Stream> {
     }
     fn local(&self) -> Option<SocketAddr> {
         self.local.as_ref()?.as_socket()
+    }
+    fn is_unix(&self) -> bool {
+        self.local.as_ref().is_some_and(SockAddr::is_unix)
     }
     fn set_write_limits(&self, high: usize, low: usize) {
         self.high.set(high.max(low));

@@ -15,8 +15,8 @@ use crate::transport::native::{NativeProtocol, NativeTransport};
 
 use super::super::carrier::Carrier;
 use super::super::door::Served;
+use super::super::origin::Addresses;
 use super::super::request::Request;
-use super::super::scope::Addresses;
 use super::super::shared::Shared;
 use super::super::websocket::Session;
 use super::super::{dispatch, websocket};
@@ -84,11 +84,8 @@ impl Http2Connection {
         if let Some(addresses) = self.addresses.get() {
             return Ok(addresses);
         }
-        let (peer, local) = match self.transport.borrow().as_ref() {
-            Some(transport) => (transport.peer(), transport.local()),
-            None => (None, None),
-        };
-        let addresses = Addresses::new(py, peer, local)?;
+        let transport = self.transport.borrow().clone();
+        let addresses = Addresses::new(py, transport.as_deref())?;
         Ok(self.addresses.get_or_init(|| addresses))
     }
 
@@ -314,6 +311,7 @@ impl Http2Connection {
             "debug",
             &format!("refused a request of {}: {error}", self.client_text()),
         );
+        self.shared.log_refused(py, &self.client_text(), error.status());
         self.lose(py, id);
     }
 

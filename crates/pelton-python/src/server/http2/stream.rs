@@ -10,8 +10,8 @@ use pyo3::types::PyBytes;
 
 use super::super::awaitable::Waiters;
 use super::super::carrier::{Carrier, FieldIter};
+use super::super::origin::Addresses;
 use super::super::request::Request;
-use super::super::scope::Addresses;
 use super::super::shared::Shared;
 use super::connection::Http2Connection;
 
