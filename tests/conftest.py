@@ -17,6 +17,8 @@ PROGRAMS = {
     "redis-server": (("redis-server",), "redis-server"),
     "wrk": (("wrk",), "wrk"),
     "cc": (("cc",), "gcc"),
+    "curl": (("curl",), "curl"),
+    "openssl": (("openssl",), "openssl"),
 }
 
 # What a marker requires without saying it.

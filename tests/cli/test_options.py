@@ -25,6 +25,23 @@ def parse(*argv: str) -> argparse.Namespace:
     return args
 
 
+def test_lists_take_the_place_of_what_the_environment_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lists(*argv: str) -> object:
+        parser = argparse.ArgumentParser()
+        options.add(parser, "--proxy", action=options.Append, default=("one",), help="Proxies.")
+        args = parser.parse_args(argv)
+        options.resolve(args)
+        return args.proxy
+
+    assert lists() == ("one",)
+    assert lists("--proxy", "two", "--proxy", "three") == ("two", "three")
+    assert lists("--proxy=") == ()
+    monkeypatch.setenv("PELTON_PROXY", "four, five")
+    assert lists() == ("four", "five")
+    assert lists("--proxy", "two") == ("two",)
+    assert lists("--proxy=") == ()
+
+
 def test_defaults() -> None:
     args = parse()
     assert vars(args) == {

@@ -30,3 +30,12 @@ def test_what_is_not_the_applications_is_left_out(tmp_path: Path) -> None:
         (folder / "module.py").write_text("1")
     (environment / "pyvenv.cfg").touch()
     assert sources.changed() == []
+
+
+def test_patterns_say_which_files(tmp_path: Path) -> None:
+    (tmp_path / "left").mkdir()
+    (tmp_path / "pages").mkdir()
+    sources = Sources(tmp_path, include=("*.html", "pages/*"), exclude=("left", "*.tmp.html"))
+    for name in ("a.html", "a.tmp.html", "a.py", "left/b.html", "pages/c.css"):
+        (tmp_path / name).touch()
+    assert sources.changed() == ["a.html", "pages/c.css"]

@@ -239,4 +239,5 @@ def test_counters_and_access_log(caplog: pytest.LogCaptureFixture) -> None:
     assert [line.split(" - ")[1] for line in lines] == [
         '"GET /yes?a=b HTTP/1.1" 200',
         '"GET /no HTTP/1.1" 404',
+        '"-" 400',
     ]

@@ -7,7 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from pelton.cli import log, options, supervised
+from pelton._supervision import child
+from pelton.cli import log, options
 from pelton.cli.errors import CommandError
 
 __all__ = ["COMMANDS", "CommandError", "main"]
@@ -26,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         options.resolve(args)
-        log.configure(args.command, args.log_level, args.log_format)
-        supervised.start(getattr(args, "stop_timeout", 10.0))
+        log.configure(args.command, args.log_level, args.log_format, args.log_config)
+        child.start(getattr(args, "stop_timeout", 10.0))
         command = importlib.import_module(f"pelton.cli.{args.command}")
         code: int = command.run(args)
     except CommandError as error:

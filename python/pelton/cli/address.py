@@ -1,89 +1,53 @@
-"""Where the server listens: the options, and the socket itself."""
+"""Where the server listens: opening it, and telling people."""
 
 from __future__ import annotations
 
-import argparse
-import errno
 import ipaddress
+import os
 import socket
 from collections.abc import Sequence
 
-from pelton.cli import options
 from pelton.cli.errors import CommandError
-
-BACKLOG = 2048
-"""Connections that wait to be accepted."""
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds `args.host` and `args.port`."""
-    options.add(parser, "--host", default="127.0.0.1", help="Address to listen on.")
-    options.add(
-        parser, "--port", type=options.port, default=8000, help="Port to listen on; 0: a free one."
-    )
+from pelton.server import address
+from pelton.server.config import Config
+from pelton.server.errors import StartupError
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket, of the first family that `host` resolves to.
+def bind(config: Config) -> list[address.Listening]:
+    """The listening sockets that the config asks for.
 
-    Raises CommandError (code 1) that says what stands in the way.
+    Raises CommandError that says what stands in the way.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise CommandError(
-            f"host {host!r} is not an address of this machine ({error}): choose another with --host"
-        ) from None
-    family, kind, protocol, _, address = found[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise CommandError(_reason(host, port, error), code=1) from None
-    return listener
+        return address.bind(config)
+    except StartupError as error:
+        raise CommandError(str(error), code=error.exit_code) from None
 
 
-def inherited(descriptor: int) -> socket.socket:
-    """The listening socket that the parent bound and handed over as `descriptor`."""
-    try:
-        listener = socket.socket(fileno=descriptor)
-        listener.getsockname()
-    except OSError as error:
-        raise CommandError(f"--fd {descriptor} is not a socket: {error}") from None
-    return listener
-
-
-def url(listener: socket.socket) -> str:
+def url(listener: socket.socket, *, secure: bool) -> str:
     """Where a browser of this machine finds what listens on this socket."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{os.fsdecode(listener.getsockname())}"
     host, port = listener.getsockname()[:2]
-    address = ipaddress.ip_address(host)
-    if address.is_unspecified:
-        host = "127.0.0.1" if address.version == 4 else "::1"
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    found = ipaddress.ip_address(host)
+    if found.is_unspecified:
+        host = "127.0.0.1" if found.version == 4 else "::1"
+    return f"http{'s' * secure}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def print_banner(
-    spec: str, listener: socket.socket, *, dashboard: bool, brokers: Sequence[str] = ()
+    spec: str,
+    listeners: Sequence[socket.socket],
+    *,
+    secure: bool,
+    dashboard: bool,
+    brokers: Sequence[str] = (),
 ) -> None:
     """Says on stdout what runs and where to look."""
-    where = url(listener)
-    lines = [f"Pelton runs {spec}", f"  app        {where}"]
+    where = [url(listener, secure=secure) for listener in listeners]
+    lines = [f"Pelton runs {spec}", *(f"  app        {each}" for each in where)]
     if dashboard:
-        lines.append(f"  dashboard  {where}/_pelton")
+        lines.append(f"  dashboard  {where[0]}/_pelton")
     lines += [f"  jobs       {broker}" for broker in brokers]
     lines.append("  stop       Ctrl-C")
     print("\n".join(lines), flush=True)
-
-
-def _reason(host: str, port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {port} on {host} is in use: stop what listens there, "
-            "or choose another with --port (0: a free one)"
-        )
-    if error.errno == errno.EACCES:
-        return f"port {port} on {host} is not permitted: choose one above 1023 with --port"
-    return f"cannot listen on {host} port {port}: {error.strerror}; see --host and --port"

@@ -44,6 +44,12 @@ def command(
         default="text",
         help="Lines of text, or a JSON object a line.",
     )
+    add(
+        parser,
+        "--log-config",
+        metavar="FILE",
+        help="Logging as this file says: JSON for logging.config.dictConfig, or INI.",
+    )
     return parser
 
 
@@ -93,12 +99,31 @@ def add(parser: argparse._ActionsContainer, flag: str, **settings: Any) -> None:
     name = flag.lstrip("-").replace("-", "_")
     variable = f"PELTON_{name.upper()}"
     default = settings.get("default")
-    shown = "" if default is None or isinstance(default, bool) else f"; default: {default}"
+    shown = "" if default in (None, ()) or isinstance(default, bool) else f"; default: {default}"
+    if isinstance(default, tuple) and default:
+        shown = f"; default: {','.join(default)}"
     settings["help"] = f"{settings['help']} [{variable}{shown}]".replace("%", "%%")
     action = parser.add_argument(flag, **settings)
     value = os.environ.get(variable)
     if value is not None:
         action.default = Pending(variable, value, _converter(action))
+
+
+class Append(argparse._AppendAction):
+    """Collects the values of a flag in a tuple. The first one replaces what the environment, or the
+    default, has; an empty one adds nothing."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Takes one more value."""
+        before = getattr(namespace, self.dest, None)
+        given = before if isinstance(before, tuple) and before is not self.default else ()
+        setattr(namespace, self.dest, (*given, values) if values else given)
 
 
 @dataclass(frozen=True)
@@ -175,6 +200,8 @@ def _converter(action: argparse.Action) -> Callable[[str], Any]:
     if isinstance(action, argparse.BooleanOptionalAction | argparse._StoreTrueAction):
         return _boolean
     kind: Callable[[str], Any] = action.type if callable(action.type) else str
+    if isinstance(action, Append):
+        return lambda text: tuple(part.strip() for part in text.split(",") if part.strip())
     if isinstance(action, argparse._AppendAction):
         return lambda text: [kind(part.strip()) for part in text.split(",") if part.strip()]
     choices = action.choices

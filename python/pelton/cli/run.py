@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
-from pelton.cli import address, options, serve, tree
+from pelton.cli import address, options, serve, server_options, tree
 
 
 def add_parser(subparsers: options.Subparsers) -> None:
@@ -21,7 +22,6 @@ def add_parser(subparsers: options.Subparsers) -> None:
         ),
     )
     options.app(parser)
-    address.add_options(parser)
     serve.add_options(parser, dashboard=True)
     options.add(
         parser,
@@ -42,5 +42,9 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the tree until a signal: 0, or the exit code of a part that could not start."""
-    with address.bind(args.host, args.port) as listener:
-        return tree.run(args, listener, jobs=True)
+    config = server_options.config(args, graceful_timeout=args.stop_timeout / 2)
+    with contextlib.ExitStack() as stack:
+        found = address.bind(config)
+        for listening in found:
+            stack.callback(listening.close)
+        return tree.run(args, config, [listening.sock for listening in found], jobs=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from pelton.cli import apps, options, supervised
+from pelton._supervision import child
+from pelton.cli import apps, options
 from pelton.cli.errors import CommandError
 
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     main = serve_scheduler(
         *jobs,
         owner=found.module.__name__,
-        ready=lambda: supervised.ready({"schedules": schedules}),
+        ready=lambda: child.ready({"schedules": schedules}),
     )
     try:
         pelton.run(main)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import dataclasses
 import os
-import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pelton.cli import address, apps, options, supervised, tree
+from pelton._supervision import child
+from pelton.cli import address, apps, options, server_options, tree
 from pelton.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from pelton.dashboard import Dashboard, ProcessFigures
-    from pelton.server import Server
+    from pelton.server import Config, Server
 
 
 def add_parser(subparsers: options.Subparsers) -> None:
@@ -25,48 +27,39 @@ def add_parser(subparsers: options.Subparsers) -> None:
         "serve",
         help="Serve an app over HTTP, without workers.",
         description=(
-            "Serves an ASGI 3 application over HTTP/1.1, HTTP/2 and WebSocket. SIGTERM or Ctrl-C\n"
-            "lets requests under way end within the stop timeout."
+            "Serves an ASGI 3 or WSGI application. SIGTERM or Ctrl-C lets requests under way\n"
+            "end within the stop timeout. SIGHUP has the TLS files read again, or replaces\n"
+            "several processes one by one; SIGTTIN and SIGTTOU make them one more or less;\n"
+            "SIGUSR1 opens the access log anew."
         ),
     )
     options.app(parser)
-    address.add_options(parser)
-    options.add(
-        parser,
-        "--fd",
-        type=int,
-        metavar="FD",
-        help="Listen on this inherited socket instead of --host and --port.",
-    )
     add_options(parser, dashboard=False)
 
 
 def add_options(parser: argparse.ArgumentParser, *, dashboard: bool) -> None:
     """Adds what `pelton serve` and `pelton run` have in common."""
     options.add(
-        parser, "--workers", type=options.count, default=1, metavar="N", help="Web processes."
-    )
-    options.add(parser, "--access-log", action="store_true", help="Log one line a request.")
-    options.add(
-        parser,
-        "--root-path",
-        metavar="PATH",
-        default="",
-        help="The prefix under which a proxy serves the application, as /shop.",
-    )
-    options.add(
-        parser,
-        "--max-body",
-        type=options.size,
-        metavar="BYTES",
-        default=100 * 1024 * 1024,
-        help="Larger request bodies are answered 413.",
-    )
-    options.add(
         parser,
         "--reload",
         action="store_true",
         help="Start again when a Python file below --app-dir changes.",
+    )
+    options.add(
+        parser,
+        "--reload-include",
+        action=options.Append,
+        default=("*.py",),
+        metavar="PATTERN",
+        help="Files that --reload looks at, by name or path below --app-dir; may be given again.",
+    )
+    options.add(
+        parser,
+        "--reload-exclude",
+        action=options.Append,
+        default=(),
+        metavar="PATTERN",
+        help="Files and directories that it does not look at; may be given again.",
     )
     options.add(
         parser,
@@ -82,21 +75,28 @@ def add_options(parser: argparse.ArgumentParser, *, dashboard: bool) -> None:
         help="Who has it may open the dashboard from other machines; without one, none may.",
     )
     options.stop_timeout(parser)
+    server_options.add(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serves until a signal."""
-    listener = address.bind(args.host, args.port) if args.fd is None else address.inherited(args.fd)
-    with listener:
-        if args.workers > 1 or (args.reload and not supervised.active()):
-            return tree.run(args, listener, jobs=False)
-        return _serve(args, listener)
+    config = server_options.config(args, graceful_timeout=args.stop_timeout)
+    with contextlib.ExitStack() as stack:
+        sockets = []
+        for listening in address.bind(config):
+            stack.callback(listening.close)
+            sockets.append(listening.sock)
+        needs_tree = config.workers > 1 or config.needs_supervision or args.reload
+        if needs_tree and not child.active():
+            return tree.run(args, config, sockets, jobs=False)
+        return _serve(args, config, sockets)
 
 
-def _serve(args: argparse.Namespace, listener: socket.socket) -> int:
+def _serve(args: argparse.Namespace, config: Config, sockets: list[socket.socket]) -> int:
     import pelton
     from pelton.dashboard import ProcessFigures
-    from pelton.server import Config, ConfigError, Server, StartupError
+    from pelton.server import Server, StartupError
+    from pelton.server.retirement import Retirement
 
     figures = ProcessFigures()
     found = apps.load(args.app, factory=args.factory, app_dir=args.app_dir)
@@ -107,32 +107,28 @@ def _serve(args: argparse.Namespace, listener: socket.socket) -> int:
         if dashboard is not None:
             figures.attach(asyncio.get_running_loop())
             dashboard.start()
-        supervised.ready({"brokers": brokers})
-        if not supervised.active():
-            address.print_banner(found.spec, listener, dashboard=args.dashboard)
+        child.ready({"brokers": brokers})
+        Retirement(config, server).begin()
+        if not child.active():
+            secure = bool(config.ssl_certfile)
+            address.print_banner(found.spec, sockets, secure=secure, dashboard=args.dashboard)
 
     try:
-        config = Config(
-            graceful_timeout=args.stop_timeout,
-            access_log=args.access_log,
-            root_path=args.root_path,
-            max_body=args.max_body,
-            mounts={} if dashboard is None else {dashboard.prefix: dashboard},
-        )
-        server = Server(found.app, config, socks=(listener,), on_started=started)
+        mounts = {} if dashboard is None else {dashboard.prefix: dashboard}
+        config = dataclasses.replace(config, mounts=mounts)
+        server = Server(found.app, config, socks=sockets, on_started=started)
         pelton.run(_until_signal(server, dashboard))
-    except ConfigError as error:
-        raise CommandError(str(error)) from None
     except StartupError as error:
         raise CommandError(str(error), code=error.exit_code) from None
     finally:
-        if supervised.orphaned():
+        if child.orphaned():
             tree.remove_directory()
     return 0
 
 
 async def _until_signal(server: Server, dashboard: Dashboard | None) -> None:
     """Serves until SIGTERM or SIGINT; a second one does not wait for requests under way."""
+    from pelton.server.running import handling_signals
 
     def stop() -> None:
         # Its event streams would keep the server from draining.
@@ -140,14 +136,8 @@ async def _until_signal(server: Server, dashboard: Dashboard | None) -> None:
             dashboard.stop()
         server.stop()
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
+    with handling_signals(server, stop):
         await server.serve()
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
 
 
 def _dashboard(args: argparse.Namespace, brokers: list[str], figures: ProcessFigures) -> Dashboard:

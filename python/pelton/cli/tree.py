@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import logging
 import os
 import shutil
@@ -13,9 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pelton.cli import address, apps
+from pelton._supervision.part import Part, StartError
+from pelton._supervision.supervisor import Supervisor, wait_for_signals
+from pelton.cli import address, apps, server_options
 from pelton.cli.sources import Sources
-from pelton.cli.supervisor import Part, StartError, Supervisor, wait_for_signals
+from pelton.server.config import Config
+from pelton.server.crew import ROLE, Crew
+from pelton.server.steering import steer
 
 RUN_DIRECTORY = "PELTON_RUN_DIR"
 """Names the directory in which the processes of one tree leave their figures for each other."""
@@ -26,8 +31,10 @@ RELOAD_PERIOD = 0.5
 logger = logging.getLogger("pelton.run")
 
 
-def run(args: argparse.Namespace, listener: socket.socket, *, jobs: bool) -> int:
-    """Runs web processes on `listener`, and workers and a scheduler with `jobs`.
+def run(
+    args: argparse.Namespace, config: Config, sockets: list[socket.socket], *, jobs: bool
+) -> int:
+    """Runs web processes on `sockets`, and workers and a scheduler with `jobs`.
 
     Returns after a signal with 0, or with the exit code of a part that could not start.
     """
@@ -37,10 +44,12 @@ def run(args: argparse.Namespace, listener: socket.socket, *, jobs: bool) -> int
     if args.dashboard_token:
         # Not as an argument: every user of the machine can read those.
         os.environ["PELTON_DASHBOARD_TOKEN"] = args.dashboard_token
+    crew = Crew(sockets, config)
     try:
         # asyncio's own loop: this process only waits, for children and signals.
-        return asyncio.run(_live(args, listener, jobs))
+        return asyncio.run(_live(args, config, crew, jobs))
     finally:
+        crew.close()
         remove_directory()
 
 
@@ -51,18 +60,18 @@ def remove_directory() -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _live(args: argparse.Namespace, listener: socket.socket, jobs: bool) -> int:
+async def _live(args: argparse.Namespace, config: Config, crew: Crew, jobs: bool) -> int:
     supervisor = Supervisor()
     stop = wait_for_signals((signal.SIGTERM, signal.SIGINT), supervisor)
     stopped = asyncio.create_task(stop.wait())
-    started = asyncio.create_task(_start(args, listener, supervisor, jobs))
+    started = asyncio.create_task(_start(args, config, crew, supervisor, jobs))
     reloading = None
     try:
         await asyncio.wait({stopped, started}, return_when=asyncio.FIRST_COMPLETED)
         if started.done():
             await started
             if args.reload:
-                reloading = asyncio.create_task(_reload(Path(args.app_dir), supervisor))
+                reloading = asyncio.create_task(_reload(args, supervisor))
             await stopped
         logger.info("stopping")
     except StartError as error:
@@ -80,28 +89,38 @@ async def _live(args: argparse.Namespace, listener: socket.socket, jobs: bool) -
 
 
 async def _start(
-    args: argparse.Namespace, listener: socket.socket, supervisor: Supervisor, jobs: bool
+    args: argparse.Namespace, config: Config, crew: Crew, supervisor: Supervisor, jobs: bool
 ) -> None:
     """Starts all parts and prints where to look.
 
     The first web process comes first: it finds a wrong APP, once, and its report says whether
     there are jobs to run.
     """
-    first, *others = _web_parts(args, listener)
+
+    def web(name: str, fds: tuple[int, ...]) -> Part:
+        return _web_part(args, crew, name, fds)
+
+    first, *others = [web(*crew.join()) for _ in range(config.workers)]
     [report] = await supervisor.start(first)
     await supervisor.start(*others)
     if jobs and report["brokers"]:
         await supervisor.start(*_job_parts(args))
     elif jobs:
         logger.info("%s has no jobs: no worker and no scheduler needed", args.app)
+    steer(supervisor, crew, web)
     address.print_banner(
-        args.app, listener, dashboard=args.dashboard, brokers=report["brokers"] if jobs else []
+        args.app,
+        crew.sockets,
+        secure=bool(config.ssl_certfile),
+        dashboard=args.dashboard,
+        brokers=report["brokers"] if jobs else [],
     )
 
 
-async def _reload(directory: Path, supervisor: Supervisor) -> None:
+async def _reload(args: argparse.Namespace, supervisor: Supervisor) -> None:
     """Restarts everything when a source file changes."""
-    sources = await asyncio.to_thread(Sources, directory)
+    directory = Path(args.app_dir)
+    sources = await asyncio.to_thread(Sources, directory, args.reload_include, args.reload_exclude)
     while True:
         await asyncio.sleep(RELOAD_PERIOD)
         if changed := await asyncio.to_thread(sources.changed):
@@ -109,17 +128,22 @@ async def _reload(directory: Path, supervisor: Supervisor) -> None:
             await supervisor.restart()
 
 
-def _web_parts(args: argparse.Namespace, listener: socket.socket) -> list[Part]:
+def _web_part(args: argparse.Namespace, crew: Crew, name: str, fds: tuple[int, ...]) -> Part:
+    config = crew.config
     command = _command("serve", args)
-    command += ["--fd", str(listener.fileno()), "--workers", "1"]
     command.append("--dashboard" if args.dashboard else "--no-dashboard")
-    command += ["--root-path", args.root_path, "--max-body", str(args.max_body)]
-    if args.access_log:
-        command.append("--access-log")
-    return [
-        Part(name, command, args.stop_timeout / 2, (listener.fileno(),))
-        for name in _names("web", args.workers)
-    ]
+    places = tuple(f"fd:{fd}" for fd in fds)
+    command += server_options.flags(
+        dataclasses.replace(config, bind=places, uds=None, fd=None, workers=1)
+    )
+    return Part(
+        name,
+        command,
+        args.stop_timeout / 2,
+        (*fds, *crew.shared),
+        health_timeout=config.health_timeout,
+        role=ROLE,
+    )
 
 
 def _job_parts(args: argparse.Namespace) -> list[Part]:
@@ -139,5 +163,8 @@ def _names(kind: str, number: int) -> list[str]:
 def _command(name: str, args: argparse.Namespace) -> list[str]:
     """How a part is called: what this process was told, since it goes on in another one."""
     command = [sys.executable, "-m", "pelton", name, args.app, "--app-dir", args.app_dir]
-    command += ["--log-level", args.log_level, "--stop-timeout", f"{args.stop_timeout / 2:g}"]
+    command += ["--log-level", args.log_level, "--log-format", args.log_format]
+    command += ["--stop-timeout", f"{args.stop_timeout / 2:g}"]
+    if args.log_config is not None:
+        command += ["--log-config", args.log_config]
     return [*command, "--factory"] if args.factory else command

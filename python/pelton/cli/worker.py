@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from pelton.cli import apps, options, supervised
+from pelton._supervision import child
+from pelton.cli import apps, options
 from pelton.cli.errors import CommandError
 
 
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         grace=args.stop_timeout * 0.9,
         app=found.spec,
         log_level=args.log_level,
-        ready=lambda: supervised.ready({"serves": [each.url for each in jobs]}),
+        ready=lambda: child.ready({"serves": [each.url for each in jobs]}),
         **{name: value for name, value in settings.items() if value is not None},
     )
     try:

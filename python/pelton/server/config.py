@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 __all__ = ["Config", "ConfigError"]
 
@@ -29,20 +29,66 @@ class Config:
     """The TCP port; 0 is any free one."""
     uds: str | None = None
     """A path for a Unix socket, instead of host and port."""
+    uds_mode: str | None = None
+    """The Unix socket's permissions in octal, as 660; None leaves them to the umask."""
     fd: int | None = None
     """A listening socket that this process inherited, instead of host and port."""
+    bind: tuple[str, ...] = ()
+    """Where to listen, instead of host and port, uds or fd, and in several places: `host:port`,
+    `[::1]:port`, `unix:/path` or `fd:3`."""
     backlog: int = 2048
     """Connections that the kernel keeps until they are accepted."""
+    reuse_port: bool = False
+    """Each worker gets a TCP socket of its own, and the kernel shares out new connections."""
     workers: int = 1
     """Processes that serve. With more than one, APP is an import string."""
+    interface: Literal["auto", "asgi", "wsgi"] = "auto"
+    """What APP is. `auto` tells a WSGI application by its two arguments."""
+    wsgi_threads: int = 16
+    """Threads for the calls of a WSGI application, in each worker."""
     root_path: str = ""
     """The prefix under which a proxy serves the app, as ASGI's `root_path`."""
     lifespan: Literal["auto", "on", "off"] = "auto"
     """`on`: an app without lifespan is an error. `auto`: it is not."""
     access_log: bool = False
-    """One line a request to the logger `pelton.access`."""
+    """Log one line a request."""
+    access_log_format: str = "text"
+    """`text`, `combined`, `json`, or a template as `{client} {status} {header:user-agent}`."""
+    access_log_file: str | None = None
+    """Where access log lines go: a file, which SIGUSR1 opens anew, or `-` for stdout; None for the
+    logger `pelton.access`."""
     server_header: str | None = "pelton"
     """The `server` header; None for none."""
+    ssl_certfile: tuple[str, ...] = ()
+    """PEM files with the server's certificate and those that sign it: TLS is on. Of several, each
+    client gets the one for the name that it asks for, by default the first."""
+    ssl_keyfile: tuple[str, ...] = ()
+    """PEM files with the keys, in the order of the certificates; by default in the same files."""
+    ssl_ca_certs: str | None = None
+    """A PEM file with the authorities that sign clients' certificates."""
+    ssl_client_certs: Literal["off", "optional", "required"] = "off"
+    """Whether clients show certificates; one that does not verify ends the handshake."""
+    ssl_min_version: Literal["1.2", "1.3"] = "1.2"
+    """The oldest version of TLS."""
+    ssl_ticket_key_file: str | None = None
+    """A file of 32 random bytes or more that all servers of a name share, so that clients resume at
+    any of them; None for one that only this server's workers share."""
+    ssl_reload_interval: float | None = 10.0
+    """Between two looks whether the TLS files have changed; None leaves that to SIGHUP."""
+    handshake_timeout: float = 10.0
+    """For a TLS handshake, and for a PROXY header; then the connection is dropped."""
+    max_handshakes: int = 1_000
+    """Connections of a worker in their handshake; above it new ones are dropped."""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Proxies whose word is taken: addresses, networks, `unix` for those on a Unix socket, `*` for
+    everybody."""
+    forwarded_headers: Literal["x-forwarded", "forwarded", "off"] = "x-forwarded"
+    """The headers in which trusted proxies tell the client's address and scheme."""
+    forwarded_host: bool = False
+    """Whether the host and port that they tell count, too: for proxies that always set them."""
+    proxy_protocol: bool = False
+    """Each connection begins with the PROXY protocol, version 1 or 2, and comes from a trusted
+    proxy; others are dropped."""
     mounts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """ASGI apps by path prefix (`/_pelton`), answered before the app. They get no lifespan."""
     max_connections: int = 10_000
@@ -65,6 +111,17 @@ class Config:
     """Between two requests of a connection; then it is closed."""
     graceful_timeout: float = 30.0
     """From SIGTERM or SIGINT until requests under way are given up."""
+    max_requests: int | None = None
+    """A worker that has served so many is replaced; None for never."""
+    max_requests_jitter: int = 0
+    """At most so many are added to `max_requests`, at random: not all are replaced at once."""
+    max_rss: int | None = None
+    """A worker with more resident memory is replaced."""
+    max_lifetime: float | None = None
+    """A worker of this age is replaced."""
+    health_timeout: float | None = 60.0
+    """A worker whose loop does not answer for so long is killed, its stacks in the log, and
+    replaced; None for never."""
     startup_timeout: float | None = None
     """For the app's lifespan startup; None waits for as long as it takes."""
     http2: bool = True
@@ -108,69 +165,100 @@ class Config:
     ws_deflate_context_takeover: bool = True
     """Whether a message may refer to earlier ones: smaller, and keeps memory between messages."""
 
+    @property
+    def needs_supervision(self) -> bool:
+        """Whether another process must start workers anew: there is a limit to their life."""
+        limits = (self.max_requests, self.max_rss, self.max_lifetime)
+        return any(limit is not None for limit in limits)
+
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65_535:
-            raise ConfigError(f"port is {self.port}: it must be from 0 to 65535")
-        if self.uds is not None and self.fd is not None:
-            raise ConfigError("uds and fd exclude each other: give one")
-        if self.workers < 1:
-            raise ConfigError(f"workers is {self.workers}: it must be at least 1")
-        if not 1 <= self.max_headers <= 256:
-            raise ConfigError(f"max_headers is {self.max_headers}: it must be from 1 to 256")
-        for name in ("http2_stream_window", "http2_connection_window"):
-            if not 65_535 <= getattr(self, name) < 2**31:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}: it must be from 65535 to 2147483647"
-                )
-        if self.lifespan not in ("auto", "on", "off"):
-            raise ConfigError(f"lifespan is {self.lifespan!r}: it must be 'auto', 'on' or 'off'")
+        _listify(self, "bind", "ssl_certfile", "ssl_keyfile", "trusted_proxies")
+        if (self.uds is not None) + (self.fd is not None) + bool(self.bind) > 1:
+            raise ConfigError("uds, fd and bind exclude each other: give one")
+        if self.uds_mode is not None and not _is_octal(self.uds_mode):
+            raise ConfigError(f"uds_mode is {self.uds_mode!r}: it is octal, as '660'")
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
             raise ConfigError(
                 f"root_path is {self.root_path!r}: it begins with a slash and ends without one"
             )
-        if not 1 <= self.ws_deflate_level <= 9:
-            raise ConfigError(f"ws_deflate_level is {self.ws_deflate_level}: it is from 1 to 9")
-        if not 9 <= self.ws_deflate_window_bits <= 15:
-            raise ConfigError(
-                f"ws_deflate_window_bits is {self.ws_deflate_window_bits}: it is from 9 to 15"
-            )
-        if self.ws_deflate_min_size < 0:
-            raise ConfigError(
-                f"ws_deflate_min_size is {self.ws_deflate_min_size}: it must be 0 or more"
-            )
-        self._check_positive(
-            "backlog",
-            "max_connections",
-            "max_request_line",
-            "max_head",
-            "max_body",
-            "head_timeout",
-            "body_timeout",
-            "write_timeout",
-            "keep_alive",
-            "startup_timeout",
-            "http2_max_streams",
-            "http2_max_resets",
-            "http2_max_control_frames",
-            "http2_max_continuations",
-            "ws_max_message",
-            "ws_max_frame",
-            "ws_max_queue",
-            "ws_max_write_queue",
-            "ws_ping_interval",
-            "ws_ping_timeout",
-            "ws_close_timeout",
-        )
-        if not self.graceful_timeout >= 0:
-            raise ConfigError(f"graceful_timeout is {self.graceful_timeout}: it must be 0 or more")
+        self._check_limits()
+        self._check_choices()
+        self._check_tls()
+        self._check_positive()
         for prefix in self.mounts:
             if not prefix.startswith("/") or prefix.endswith("/"):
                 raise ConfigError(
                     f"the mount {prefix!r} must begin with a slash and end without one"
                 )
 
-    def _check_positive(self, *names: str) -> None:
-        for name in names:
+    def _check_limits(self) -> None:
+        for name, least, most in (
+            ("port", 0, 65_535),
+            ("workers", 1, 1024),
+            ("max_headers", 1, 256),
+            ("http2_stream_window", 65_535, 2**31 - 1),
+            ("http2_connection_window", 65_535, 2**31 - 1),
+            ("ws_deflate_level", 1, 9),
+            ("ws_deflate_window_bits", 9, 15),
+        ):
             value = getattr(self, name)
+            if not least <= value <= most:
+                raise ConfigError(f"{name} is {value}: it must be from {least} to {most}")
+        for name in ("graceful_timeout", "max_requests_jitter", "ws_deflate_min_size"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it must be 0 or more")
+
+    def _check_choices(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            choices = get_args(kind) if get_origin(kind) is Literal else ()
+            value = getattr(self, name)
+            if choices and value not in choices:
+                raise ConfigError(f"{name} is {value!r}: it must be {_either(choices)}")
+
+    def _check_tls(self) -> None:
+        if self.ssl_keyfile and len(self.ssl_keyfile) != len(self.ssl_certfile):
+            raise ConfigError(
+                f"there are {len(self.ssl_keyfile)} ssl_keyfile for {len(self.ssl_certfile)} "
+                "ssl_certfile: give one for each, or none where the keys are in the same files"
+            )
+        if (self.ssl_client_certs != "off") != (self.ssl_ca_certs is not None):
+            raise ConfigError(
+                "ssl_ca_certs and ssl_client_certs belong together: the authorities, and whether "
+                "clients need their certificates ('optional', 'required')"
+            )
+        if self.ssl_ca_certs is not None and not self.ssl_certfile:
+            raise ConfigError("ssl_ca_certs without ssl_certfile: there is no TLS to use it in")
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise ConfigError("proxy_protocol without trusted_proxies: nobody could connect")
+
+    def _check_positive(self) -> None:
+        """Every number must be above 0, or None where it may be; but those that 0 means something
+        for, which are checked above."""
+        for name, kind in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if name in _MAY_BE_ZERO or not {int, float} & {kind, *get_args(kind)}:
+                continue
             if value is not None and not 0 < value < float("inf"):
                 raise ConfigError(f"{name} is {value}: it must be above 0")
+
+
+_MAY_BE_ZERO = frozenset(
+    {"port", "fd", "workers", "graceful_timeout", "max_requests_jitter", "ws_deflate_min_size"}
+)
+
+
+def _listify(config: Config, *names: str) -> None:
+    """Takes one string where several are possible."""
+    for name in names:
+        value = getattr(config, name)
+        # The dataclass is frozen, but not yet made.
+        object.__setattr__(config, name, (value,) if isinstance(value, str) else tuple(value))
+
+
+def _is_octal(text: str) -> bool:
+    return 0 < len(text) <= 4 and all(digit in "01234567" for digit in text)
+
+
+def _either(choices: tuple[str, ...]) -> str:
+    *others, last = map(repr, choices)
+    return f"{', '.join(others)} or {last}"

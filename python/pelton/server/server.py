@@ -13,7 +13,10 @@ from typing import Any
 
 from pelton import _core
 from pelton.server import address
+from pelton.server.certificates import CertificateWatch
 from pelton.server.config import Config
+from pelton.server.errors import StartupError
+from pelton.server.interface import adapt
 from pelton.server.lifespan import Lifespan
 from pelton.server.target import resolve
 
@@ -44,7 +47,7 @@ class Server:
         self._app = app
         self._socks = socks
         self._on_started = on_started
-        self._own = False
+        self._core: _core.HttpServer | None = None
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self.addresses: list[str] = []
@@ -56,6 +59,32 @@ class Server:
             self._force.set()
         self._stop.set()
 
+    def reload(self) -> None:
+        """Reads the TLS files again, for new connections; those that are open go on as they are. If
+        they cannot be used that is logged, and what was in use stays. In the loop's thread."""
+        if self._core is None or not self.config.ssl_certfile:
+            return
+        try:
+            self._core.reload_tls()
+        except ValueError as error:
+            logger.error("the TLS files were not taken: %s", error)
+        else:
+            logger.info("the TLS files were read again")
+
+    def reopen_logs(self) -> None:
+        """Opens the access log's file again, after it was moved away. In the loop's thread."""
+        if self._core is None:
+            return
+        try:
+            self._core.reopen_log()
+        except OSError as error:
+            logger.error("%s", error)
+
+    @property
+    def requests(self) -> int:
+        """How many requests and WebSockets it was asked for."""
+        return 0 if self._core is None else self._core.requests
+
     async def serve(self) -> None:
         """Serves until `stop` is called or the task is cancelled.
 
@@ -63,7 +92,7 @@ class Server:
         their tasks cancelled. Cancelling does not wait for them. Raises StartupError where the
         server cannot start.
         """
-        app = resolve(self._app)
+        app = adapt(resolve(self._app), self.config)
         lifespan = Lifespan(app, self.config.lifespan)
         with contextlib.ExitStack() as stack:
             sockets = self._open(stack)
@@ -76,30 +105,41 @@ class Server:
     def _open(self, stack: contextlib.ExitStack) -> list[socket.socket]:
         if self._socks:
             return [address.prepare(sock, self.config.backlog) for sock in self._socks]
-        sockets = address.bind(self.config)
-        for sock in sockets:
-            stack.callback(sock.close)
-        self._own = True
-        if self.config.uds is not None:
-            stack.callback(_remove, self.config.uds)
-        return sockets
+        found = address.bind(self.config)
+        for listening in found:
+            stack.callback(listening.close)
+        return [listening.sock for listening in found]
 
     async def _serve(self, app: Any, state: dict[str, Any], sockets: list[socket.socket]) -> None:
-        core = _core.HttpServer(asyncio.get_running_loop(), app, self.config, state)
-        _cores.add(core)
         try:
-            self.addresses = [address.display(sock) for sock in sockets]
+            core = _core.HttpServer(asyncio.get_running_loop(), app, self.config, state)
+        except (OSError, ValueError) as error:
+            # A certificate, a key, a log file, a format: the message names it.
+            raise StartupError(str(error), exit_code=2) from error
+        self._core = core
+        _cores.add(core)
+        secure = bool(self.config.ssl_certfile)
+        watch = CertificateWatch(self.config, self.reload) if secure else None
+        try:
+            self.addresses = [address.display(sock, secure=secure) for sock in sockets]
             for sock in sockets:
                 # The core closes its own descriptor when it stops accepting.
-                core.listen(sock.detach() if self._own else os.dup(sock.fileno()))
+                core.listen(os.dup(sock.fileno()))
             logger.info("listening on %s", ", ".join(self.addresses))
             if self._on_started is not None:
                 self._on_started()
             await self._stop.wait()
             logger.info("stopping")
+            for sock in sockets:
+                if not self._socks:
+                    # While a descriptor of it is open, the kernel goes on queueing connections.
+                    sock.close()
             await self._drain(core)
         finally:
+            if watch is not None:
+                watch.stop()
             core.abort()
+            self._core = None
 
     async def _drain(self, core: _core.HttpServer) -> None:
         """Lets what is under way end, and ends it when its time is over."""
@@ -120,11 +160,6 @@ async def _first(one: asyncio.Event, other: asyncio.Event, limit: float) -> asyn
     for task in pending:
         task.cancel()
     return one if one.is_set() else tasks[done.pop()] if done else None
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
 
 
 def stats() -> dict[str, Any]:

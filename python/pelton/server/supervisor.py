@@ -1,4 +1,4 @@
-"""Several worker processes on one socket."""
+"""Several worker processes that serve the same sockets."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ import contextlib
 import dataclasses
 import json
 import logging
-import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
 
+from pelton._supervision.part import Part, StartError
+from pelton._supervision.supervisor import Supervisor as Tree
+from pelton._supervision.supervisor import wait_for_signals
 from pelton.server import address
 from pelton.server.config import Config, ConfigError
+from pelton.server.crew import ROLE, Crew
 from pelton.server.errors import StartupError
+from pelton.server.steering import steer
 
 __all__ = ["Supervisor"]
 
-logger = logging.getLogger("pelton.server")
-
-RESPAWN_DELAY = 0.5
-"""Seconds before a worker that died is replaced."""
-GIVE_UP_CODES = frozenset({1, 2, 3})
-"""Exit codes of a worker that could not start: another one could not either."""
+SHUTDOWN_TIME = 4.0
+"""Seconds for what a worker does after its requests are over."""
 
 
 class Supervisor:
     """Keeps `config.workers` processes that serve `app`, an import string.
 
-    They share the listening socket, so a connection that a dying worker had not accepted goes to
-    another one. A worker that dies is replaced; one that cannot start ends all of them. Workers
-    whose supervisor is killed see that and stop by themselves.
+    They share the listening sockets, so a connection that a dying worker had not accepted goes to
+    another one; with `reuse_port` each place in the crew has its own, which its next worker takes
+    over. SIGHUP replaces the workers one by one, SIGTTIN adds one and SIGTTOU takes one away,
+    SIGUSR1 has them open their logs again. Workers whose supervisor is killed stop by themselves.
     """
 
     def __init__(
@@ -49,9 +50,7 @@ class Supervisor:
         self._config = config
         self._sock = sock
         self._on_started = on_started
-        self._processes: set[asyncio.subprocess.Process] = set()
-        self._stopping = asyncio.Event()
-        self._failure: int | None = None
+        self._tree = Tree()
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT. Raises StartupError where the workers cannot start."""
@@ -59,73 +58,61 @@ class Supervisor:
             if self._sock is not None:
                 sockets = [address.prepare(self._sock, self._config.backlog)]
             else:
-                sockets = address.bind(self._config)
-                for sock in sockets:
-                    stack.callback(sock.close)
-                if self._config.uds is not None:
-                    stack.callback(os.unlink, self._config.uds)
-            # When this process ends, however it does, the write end closes and workers notice.
-            lifeline, held = os.pipe()
-            stack.callback(os.close, lifeline)
-            stack.callback(os.close, held)
-            asyncio.run(self._supervise([sock.fileno() for sock in sockets], lifeline))
-        if self._failure is not None:
-            raise StartupError("the workers could not start", exit_code=self._failure)
+                found = address.bind(self._config)
+                for listening in found:
+                    stack.callback(listening.close)
+                sockets = [listening.sock for listening in found]
+            crew = Crew(sockets, self._config)
+            stack.callback(crew.close)
+            try:
+                # asyncio's own loop: this process only waits, for children and signals.
+                asyncio.run(self._supervise(crew))
+            except StartError as error:
+                code = error.code if error.code > 0 else 1
+                raise StartupError(
+                    f"the workers could not start: {error}", exit_code=code
+                ) from error
 
-    async def _supervise(self, fds: list[int], lifeline: int) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._config.workers):
-                group.create_task(self._keep_worker(fds, lifeline))
-            if self._on_started is not None:
-                self._on_started()
+    async def _supervise(self, crew: Crew) -> None:
+        stop = wait_for_signals((signal.SIGTERM, signal.SIGINT), self._tree)
+        starting = asyncio.create_task(self._start(crew))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                await stopping
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+            await self._tree.stop()
 
-    def _signalled(self) -> None:
-        """Passes the wish to stop on; a worker takes the second one as an order."""
-        self._stopping.set()
-        for process in self._processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+    async def _start(self, crew: Crew) -> None:
+        def part(name: str, fds: tuple[int, ...]) -> Part:
+            return self._part(crew, name, fds)
 
-    async def _keep_worker(self, fds: list[int], lifeline: int) -> None:
-        while not self._stopping.is_set():
-            process = await self._start(fds, lifeline)
-            self._processes.add(process)
-            if self._stopping.is_set():
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGTERM)
-            code = await process.wait()
-            self._processes.discard(process)
-            if self._stopping.is_set():
-                return
-            if code in GIVE_UP_CODES:
-                self._failure = code
-                self._signalled()
-                return
-            logger.warning("worker %d ended with code %d, and is replaced", process.pid, code)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), RESPAWN_DELAY)
+        parts = [part(*crew.join()) for _ in range(self._config.workers)]
+        await self._tree.start(*parts)
+        steer(self._tree, crew, part)
+        if self._on_started is not None:
+            self._on_started()
 
-    async def _start(self, fds: list[int], lifeline: int) -> asyncio.subprocess.Process:
-        settings = dataclasses.asdict(dataclasses.replace(self._config, mounts={}, workers=1))
+    def _part(self, crew: Crew, name: str, fds: tuple[int, ...]) -> Part:
+        settings = dataclasses.asdict(dataclasses.replace(crew.config, mounts={}, workers=1))
         del settings["mounts"]
-        order = json.dumps(
-            {
-                "app": self._app,
-                "config": settings,
-                "fds": fds,
-                "lifeline": lifeline,
-                "log_level": logging.getLogger().getEffectiveLevel(),
-            }
-        )
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "pelton.server.worker",
-            order,
-            pass_fds=(*fds, lifeline),
-            # Ctrl-C goes to the whole group; the supervisor alone decides what it means.
-            process_group=0,
+        order = {
+            "app": self._app,
+            "config": settings,
+            "fds": fds,
+            "log_level": logging.getLogger().getEffectiveLevel(),
+        }
+        return Part(
+            name,
+            (sys.executable, "-m", "pelton.server.worker", json.dumps(order)),
+            # The worker's own limit, and its lifespan's shutdown.
+            self._config.graceful_timeout + SHUTDOWN_TIME,
+            (*fds, *crew.shared),
+            health_timeout=self._config.health_timeout,
+            role=ROLE,
         )

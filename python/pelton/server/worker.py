@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
-import signal
 import socket
 import sys
 from typing import Any
 
 import pelton
+from pelton._supervision import child
 from pelton.server.config import Config
 from pelton.server.errors import StartupError
+from pelton.server.retirement import Retirement
+from pelton.server.running import handling_signals
 from pelton.server.server import Server
 
 
@@ -24,28 +25,26 @@ def main(order: dict[str, Any]) -> int:
         format=f"%(asctime)s %(levelname)s server[{os.getpid()}] %(message)s",
         datefmt="%H:%M:%S",
     )
+    config = Config(**order["config"])
+    child.start(config.graceful_timeout)
     try:
-        pelton.run(_serve(order))
+        pelton.run(_serve(order, config))
     except StartupError as error:
         print(f"pelton: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-async def _serve(order: dict[str, Any]) -> None:
-    config = Config(**order["config"])
+async def _serve(order: dict[str, Any], config: Config) -> None:
     sockets = [socket.socket(fileno=fd) for fd in order["fds"]]
-    server = Server(order["app"], config, socks=sockets)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
 
-    def orphaned() -> None:
-        loop.remove_reader(order["lifeline"])
-        server.stop()
+    def started() -> None:
+        child.ready({"addresses": server.addresses})
+        Retirement(config, server).begin()
 
-    loop.add_reader(order["lifeline"], orphaned)
-    await server.serve()
+    server = Server(order["app"], config, socks=sockets, on_started=started)
+    with handling_signals(server):
+        await server.serve()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,532 @@
+"""TLS of the server, with Python's ssl module (OpenSSL) as the client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pelton.server import ConfigError, StartupError
+from tests.server.certificates import Authority, Issued, openssl, requires_openssl
+from tests.server.support import (
+    Address,
+    Client,
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    reply,
+    run,
+    serving,
+)
+
+pytestmark = requires_openssl
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BIG = bytes(range(256)) * 4096  # 1 MiB
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def local(authority: Authority) -> Issued:
+    return authority.issue("localhost", "127.0.0.1")
+
+
+def files(*issued: Issued) -> dict[str, Any]:
+    return {
+        "ssl_certfile": tuple(str(one.certificate) for one in issued),
+        "ssl_keyfile": tuple(str(one.key) for one in issued),
+    }
+
+
+@contextlib.asynccontextmanager
+async def connecting(
+    address: Address, context: ssl.SSLContext, name: str = "localhost"
+) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection(
+        address.host, address.port, ssl=context, server_hostname=name
+    )
+    async with Client(reader, writer) as client:
+        yield client
+
+
+def session(client: Client) -> ssl.SSLObject:
+    found = client.writer.get_extra_info("ssl_object")
+    assert isinstance(found, ssl.SSLObject)
+    return found
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    await reply(send, b"hello")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_requests_and_the_scope(
+    authority: Authority, local: Issued, version: ssl.TLSVersion
+) -> None:
+    scopes: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await reply(send, await read_body(receive))
+
+    async def main() -> None:
+        context = authority.client_context()
+        context.maximum_version = version
+        async with serving(app, **files(local)) as address:
+            assert address.server.addresses[0].startswith("https://")
+            async with connecting(address, context) as client:
+                for _ in range(2):
+                    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+                    assert (await client.response()).body == b"abc"
+                cipher = session(client).cipher()
+                assert cipher is not None
+
+    run(main())
+    first, second = scopes
+    assert first["scheme"] == "https"
+    tls = first["extensions"]["tls"]
+    assert tls["tls_version"] == (0x0303 if version == ssl.TLSVersion.TLSv1_2 else 0x0304)
+    assert isinstance(tls["cipher_suite"], int)
+    assert ssl.PEM_cert_to_DER_cert(tls["server_cert"]) == local.der
+    assert tls["client_cert_chain"] == []
+    assert (tls["client_cert_name"], tls["client_cert_error"]) == (None, None)
+    assert second["extensions"]["tls"] == tls
+
+
+def test_websockets_are_wss(authority: Authority, local: Issued) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["scheme"] == "wss"
+        assert "tls" in scope["extensions"]
+        assert "websocket.http.response" in scope["extensions"]
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "hi"})
+        await receive()
+
+    async def main() -> None:
+        import websockets
+
+        async with serving(app, **files(local)) as address:
+            url = f"wss://localhost:{address.port}/"
+            context = authority.client_context()
+            async with websockets.connect(url, ssl=context, proxy=None) as socket:
+                assert await socket.recv() == "hi"
+
+    run(main())
+
+
+def test_large_bodies_both_ways(authority: Authority, local: Issued) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = await read_body(receive)
+        await send({"type": "http.response.start", "status": 200})
+        for start in range(0, len(body), 100_000):
+            piece = body[start : start + 100_000]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        async with (
+            serving(app, **files(local)) as address,
+            connecting(address, authority.client_context()) as client,
+        ):
+            head = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len(BIG)}\r\n\r\n"
+            client.send(head.encode() + BIG)
+            assert (await client.response()).body == BIG
+
+    run(main())
+
+
+def test_the_certificate_for_the_name_that_is_asked_for(
+    authority: Authority, local: Issued
+) -> None:
+    other, wild = authority.issue("other.test"), authority.issue("*.wild.test")
+
+    async def main() -> None:
+        context = authority.client_context()
+        context.check_hostname = False
+        async with serving(hello, **files(local, other, wild)) as address:
+            for name, issued in {
+                "localhost": local,
+                "other.test": other,
+                "a.wild.test": wild,
+                "unknown.test": local,
+            }.items():
+                async with connecting(address, context, name) as client:
+                    assert session(client).getpeercert(binary_form=True) == issued.der
+
+    run(main())
+
+
+def test_a_certificate_that_the_client_can_verify(authority: Authority) -> None:
+    """Of two for one name, a client that takes no ECDSA gets the one with RSA."""
+    curve, rsa = authority.issue("localhost"), authority.issue("localhost", kind="rsa")
+
+    async def main() -> None:
+        async with serving(hello, **files(curve, rsa)) as address:
+            for cipher, issued in {"ECDHE-RSA-AES256-GCM-SHA384": rsa, "DEFAULT": curve}.items():
+                context = authority.client_context()
+                context.maximum_version = ssl.TLSVersion.TLSv1_2
+                context.set_ciphers(cipher)
+                async with connecting(address, context) as client:
+                    assert session(client).getpeercert(binary_form=True) == issued.der
+
+    run(main())
+
+
+@pytest.mark.parametrize("wanted", ["optional", "required"])
+def test_client_certificates(
+    authority: Authority, local: Issued, tmp_path: Path, wanted: str
+) -> None:
+    subject = "/C=DE/O=Ex, Inc./OU=A+B/CN=ali\\/ce"
+    alice = authority.issue(subject=subject)
+    stranger = Authority(tmp_path, "stranger").issue(subject="/CN=mallory")
+    seen: list[dict[str, Any]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["extensions"]["tls"])
+        await reply(send, b"hello")
+
+    async def answers(address: Address, issued: Issued | None) -> bool:
+        try:
+            async with connecting(address, authority.client_context(issued)) as client:
+                client.send(GET)
+                return (await client.response()).body == b"hello"
+        except (ssl.SSLError, ConnectionError, asyncio.IncompleteReadError):
+            return False
+
+    async def main() -> None:
+        options = {"ssl_ca_certs": str(authority.certificate), "ssl_client_certs": wanted}
+        async with serving(app, **files(local), **options) as address:
+            assert await answers(address, alice)
+            assert await answers(address, None) == (wanted == "optional")
+            assert not await answers(address, stranger)
+
+    run(main())
+    assert ssl.PEM_cert_to_DER_cert(seen[0]["client_cert_chain"][0]) == alice.der
+    expected = openssl(
+        *("x509", "-in", str(alice.certificate), "-noout", "-subject", "-nameopt", "RFC2253")
+    )
+    assert f"subject={seen[0]['client_cert_name']}" == expected.strip()
+
+
+def test_old_versions_are_refused(authority: Authority, local: Issued) -> None:
+    async def main() -> None:
+        context = authority.client_context()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        async with serving(hello, **files(local), ssl_min_version="1.3") as address:
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                async with connecting(address, context):
+                    pass
+            async with connecting(address, authority.client_context()) as client:
+                client.send(GET)
+                assert (await client.response()).status == 200
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("http2", "offered", "agreed"),
+    [
+        (False, ["h2", "http/1.1"], "http/1.1"),
+        (True, ["http/1.1"], "http/1.1"),
+        (False, [], None),
+    ],
+)
+def test_alpn(
+    authority: Authority, local: Issued, http2: bool, offered: list[str], agreed: str | None
+) -> None:
+    async def main() -> None:
+        context = authority.client_context()
+        if offered:
+            context.set_alpn_protocols(offered)
+        async with (
+            serving(hello, **files(local), http2=http2) as address,
+            connecting(address, context) as client,
+        ):
+            assert session(client).selected_alpn_protocol() == agreed
+            client.send(GET)
+            assert (await client.response()).body == b"hello"
+
+    run(main())
+
+
+def resume(port: int, context: ssl.SSLContext, before: ssl.SSLSession | None) -> Any:
+    """A request in a thread: its session, and whether that was resumed."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=20) as sock,
+        context.wrap_socket(sock, server_hostname="localhost", session=before) as client,
+    ):
+        client.sendall(GET)
+        # TLS 1.3 sends its tickets behind the handshake.
+        client.recv(1000)
+        return client.session, client.session_reused
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_sessions_are_resumed(
+    authority: Authority, local: Issued, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    context = authority.client_context()
+    context.maximum_version = version
+    shared = tmp_path / "tickets"
+    shared.write_bytes(os.urandom(32))
+    sharing = {"ssl_ticket_key_file": str(shared)}
+
+    async def reused(first: dict[str, Any], second: dict[str, Any] | None) -> bool:
+        """Whether a session of a server is taken by it, or by another one."""
+        async with contextlib.AsyncExitStack() as stack:
+            one = await stack.enter_async_context(serving(hello, **files(local), **first))
+            other = one
+            if second is not None:
+                other = await stack.enter_async_context(serving(hello, **files(local), **second))
+            before, was = await asyncio.to_thread(resume, one.port, context, None)
+            assert not was
+            _, is_reused = await asyncio.to_thread(resume, other.port, context, before)
+            return bool(is_reused)
+
+    async def main() -> None:
+        assert await reused({}, None)
+        assert not await reused({}, {})
+        assert await reused(sharing, sharing)
+        # Clients that were verified are strangers where other authorities count.
+        optional = {"ssl_ca_certs": str(authority.certificate), "ssl_client_certs": "optional"}
+        assert not await reused(sharing, sharing | optional)
+
+    run(main())
+
+
+def test_a_ticket_key_is_long_enough(local: Issued, tmp_path: Path) -> None:
+    short = tmp_path / "short"
+    short.write_bytes(b"secret")
+
+    async def main() -> None:
+        with pytest.raises(StartupError, match="short has 6 bytes: it needs 32 random ones"):
+            async with serving(hello, **files(local), ssl_ticket_key_file=str(short)):
+                pass
+
+    run(main())
+
+
+def test_the_end_is_told(authority: Authority, local: Issued) -> None:
+    """close_notify comes before the connection's end, so that nobody can cut a body short."""
+
+    async def main() -> None:
+        async with (
+            serving(hello, **files(local)) as address,
+            connecting(address, authority.client_context()) as client,
+        ):
+            client.send(b"GET / HTTP/1.0\r\n\r\n")
+            assert (await client.reader.read()).endswith(b"hello")
+            assert client.reader.at_eof()
+
+    run(main())
+
+
+def test_what_is_no_tls_ends(authority: Authority, local: Issued) -> None:
+    async def main() -> None:
+        async with serving(hello, **files(local)) as address:
+            async with await address.connect() as client:
+                client.send(GET)
+                # An alert, and the end.
+                assert (await client.reader.read())[:1] == b"\x15"
+            async with connecting(address, authority.client_context()) as client:
+                client.send(GET)
+                assert (await client.response()).status == 200
+
+    run(main())
+
+
+def test_handshakes_have_a_time_and_a_number(authority: Authority, local: Issued) -> None:
+    async def main() -> None:
+        options = {"handshake_timeout": 0.2, "max_handshakes": 1}
+        async with serving(hello, **files(local), **options) as address:
+            async with await address.connect() as silent, await address.connect() as second:
+                assert await second.closed()
+                assert await silent.closed()
+            async with connecting(address, authority.client_context()) as client:
+                client.send(GET)
+                assert (await client.response()).status == 200
+
+    run(main())
+
+
+def test_a_handshake_does_not_hold_the_stop(local: Issued) -> None:
+    async def main() -> None:
+        async with serving(hello, **files(local)) as address, await address.connect() as silent:
+            # Once the server has the connection, it sees its first byte.
+            silent.send(b"\x16")
+            await asyncio.sleep(0)
+            address.server.stop()
+            assert await silent.closed()
+
+    run(main())
+
+
+def test_files_that_change_are_read_again(
+    authority: Authority, local: Issued, tmp_path: Path
+) -> None:
+    certificate, key = tmp_path / "live.pem", tmp_path / "live.key"
+
+    def put(issued: Issued) -> None:
+        # As certbot does it: new files take the place of the old ones.
+        for source, target in ((issued.key, key), (issued.certificate, certificate)):
+            shutil.copy(source, tmp_path / "new")
+            os.replace(tmp_path / "new", target)
+
+    async def shown(address: Address) -> bytes | None:
+        async with connecting(address, authority.client_context()) as client:
+            return session(client).getpeercert(binary_form=True)
+
+    async def main() -> None:
+        put(local)
+        renewed = authority.issue("localhost")
+        options = {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+        async with (
+            serving(hello, **options, ssl_reload_interval=0.05) as address,
+            connecting(address, authority.client_context()) as open_before,
+        ):
+            assert await shown(address) == local.der
+            put(renewed)
+            while await shown(address) != renewed.der:  # noqa: ASYNC110  the server looks
+                await asyncio.sleep(0.02)
+            open_before.send(GET)
+            assert (await open_before.response()).status == 200
+
+    run(main())
+
+
+def test_files_that_cannot_be_used_change_nothing(
+    authority: Authority, local: Issued, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate = tmp_path / "live.pem"
+    shutil.copy(local.certificate, certificate)
+
+    async def main() -> None:
+        options = {"ssl_certfile": str(certificate), "ssl_keyfile": str(local.key)}
+        async with serving(hello, **options, ssl_reload_interval=None) as address:
+            certificate.write_text("nonsense")
+            address.server.reload()
+            async with connecting(address, authority.client_context()) as client:
+                assert session(client).getpeercert(binary_form=True) == local.der
+
+    with caplog.at_level(logging.ERROR, "pelton.server"):
+        run(main())
+    assert "the TLS files were not taken" in caplog.text
+    assert str(certificate) in caplog.text
+
+
+def test_files_that_are_wrong_are_named(
+    authority: Authority, local: Issued, tmp_path: Path
+) -> None:
+    encrypted, old = tmp_path / "encrypted.key", tmp_path / "old.key"
+    openssl(
+        *("pkey", "-in", str(local.key), "-out", str(encrypted)),
+        *("-aes256", "-passout", "pass:secret"),
+    )
+    openssl(
+        *("pkey", "-in", str(local.key), "-out", str(old), "-traditional"),
+        *("-aes256", "-passout", "pass:secret"),
+    )
+    other = authority.issue("localhost")
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    chain = str(local.certificate)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"ssl_certfile": str(tmp_path / "none.pem")}, r"cannot read .*none\.pem: No such file"),
+        ({"ssl_certfile": str(empty)}, r"empty\.pem holds no certificate"),
+        ({"ssl_certfile": chain}, "holds no private key"),
+        ({"ssl_certfile": chain, "ssl_keyfile": str(encrypted)}, r"encrypted\.key is encrypted"),
+        ({"ssl_certfile": chain, "ssl_keyfile": str(old)}, r"old\.key is encrypted"),
+        ({"ssl_certfile": chain, "ssl_keyfile": str(other.key)}, "is not that of the certificate"),
+        (
+            files(local) | {"ssl_ca_certs": str(empty), "ssl_client_certs": "required"},
+            r"empty\.pem holds no certificate",
+        ),
+    ]
+
+    async def main() -> None:
+        for options, message in cases:
+            with pytest.raises(StartupError, match=message) as error:
+                async with serving(hello, **options):
+                    pass
+            assert error.value.exit_code == 2
+
+    run(main())
+
+
+def test_a_certificate_and_its_key_in_one_file(
+    authority: Authority, local: Issued, tmp_path: Path
+) -> None:
+    both = tmp_path / "both.pem"
+    both.write_text(local.key.read_text() + local.certificate.read_text())
+
+    async def main() -> None:
+        async with (
+            serving(hello, ssl_certfile=str(both)) as address,
+            connecting(address, authority.client_context()) as client,
+        ):
+            client.send(GET)
+            assert (await client.response()).body == b"hello"
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ssl_certfile": ("a", "b"), "ssl_keyfile": "c"}, "1 ssl_keyfile for 2 ssl_certfile"),
+        ({"ssl_keyfile": "c"}, "1 ssl_keyfile for 0 ssl_certfile"),
+        ({"ssl_certfile": "a", "ssl_ca_certs": "b"}, "belong together"),
+        ({"ssl_certfile": "a", "ssl_client_certs": "optional"}, "belong together"),
+        ({"ssl_ca_certs": "b", "ssl_client_certs": "optional"}, "without ssl_certfile"),
+        ({"ssl_min_version": "1.1"}, "it must be '1.2' or '1.3'"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    from pelton.server import Config
+
+    with pytest.raises(ConfigError, match=message):
+        Config(**options)
+
+
+@pytest.mark.requires("curl")
+@pytest.mark.parametrize(("flag", "version"), [("--http1.1", "1.1"), ("--http2", "2")])
+def test_curl(authority: Authority, local: Issued, flag: str, version: str) -> None:
+    scopes: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await reply(send, b"hello")
+
+    async def main() -> None:
+        async with serving(app, **files(local)) as address:
+            command = ["curl", "-sS", flag, "--cacert", str(authority.certificate)]
+            url = f"https://localhost:{address.port}/"
+            resolve = f"localhost:{address.port}:127.0.0.1"
+            done = await asyncio.to_thread(
+                subprocess.run,
+                [*command, "--noproxy", "*", "--resolve", resolve, url],
+                capture_output=True,
+                timeout=60,
+            )
+            assert (done.stdout, done.stderr) == (b"hello", b"")
+
+    run(main())
+    [scope] = scopes
+    assert (scope["http_version"], scope["scheme"]) == (version, "https")
+    assert scope["extensions"]["tls"]["tls_version"] == 0x0304
