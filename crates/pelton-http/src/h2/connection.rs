@@ -435,10 +435,10 @@ impl Connection {
         if head.length > MAX_PAYLOAD {
             return Err(Fault::new(Code::FrameSize, "a frame is too large"));
         }
-        if self.stage == Stage::Settings {
-            if head.kind != frame::Kind::Settings || head.has(frame::flags::ACK) {
-                return Err(Fault::protocol("the first frame is not SETTINGS"));
-            }
+        if self.stage == Stage::Settings
+            && (head.kind != frame::Kind::Settings || head.has(frame::flags::ACK))
+        {
+            return Err(Fault::protocol("the first frame is not SETTINGS"));
         }
         if let Some(block) = &self.block
             && (head.kind != frame::Kind::Continuation || head.stream != block.stream)
