@@ -35,6 +35,7 @@ class Authority:
         openssl(
             *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
             *("-noenc", "-days", "30", "-subj", f"/CN={name}"),
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
             *("-keyout", str(self._key), "-out", str(self.certificate)),
         )
 
@@ -53,7 +54,14 @@ class Authority:
         extensions = self._directory / f"{stem}.ext"
         alternatives = ",".join(f"{'IP' if name[0].isdigit() else 'DNS'}:{name}" for name in names)
         usage = "serverAuth" if names else "clientAuth"
-        lines = [f"extendedKeyUsage={usage}", *([f"subjectAltName={alternatives}"] * bool(names))]
+        lines = [
+            f"extendedKeyUsage={usage}",
+            "basicConstraints=critical,CA:FALSE",
+            "keyUsage=critical,digitalSignature,keyEncipherment",
+            "subjectKeyIdentifier=hash",
+            "authorityKeyIdentifier=keyid",
+            *([f"subjectAltName={alternatives}"] * bool(names)),
+        ]
         extensions.write_text("\n".join(lines) + "\n")
         openssl(
             *("x509", "-req", "-days", "30", "-in", str(request), "-out", str(certificate)),
@@ -65,6 +73,8 @@ class Authority:
     def client_context(self, issued: Issued | None = None) -> ssl.SSLContext:
         """For a client that trusts this authority, and shows `issued`."""
         context = ssl.create_default_context(cafile=str(self.certificate))
+        # Python's default from 3.13 on.
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
         if issued is not None:
             context.load_cert_chain(issued.certificate, issued.key)
         return context
