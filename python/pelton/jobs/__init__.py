@@ -24,6 +24,7 @@ from pelton.jobs.events import JobEvent
 from pelton.jobs.job import Job, State
 from pelton.jobs.jobs import Jobs, instances
 from pelton.jobs.options import Options
+from pelton.jobs.outbox import Relay
 from pelton.jobs.scheduler import Scheduler, serve_scheduler
 from pelton.jobs.task import Task
 from pelton.jobs.worker import Worker, run_ready, serve_worker
@@ -65,6 +66,7 @@ __all__ = [
     "LimitRecord",
     "Options",
     "PayloadTooLarge",
+    "Relay",
     "Retry",
     "Scheduler",
     "Signature",

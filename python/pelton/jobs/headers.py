@@ -19,6 +19,8 @@ def capture(
 
     ValueError where a context variable's value is not JSON.
     """
+    if not variables and not own and version == 1 and "opentelemetry.trace" not in sys.modules:
+        return None  # most jobs
     headers: Headers = dict(own or {})
     values = {}
     for variable in variables:

@@ -25,6 +25,8 @@ class Options:
     key stays taken for so long from the enqueue, though the job has ended: within that time
     enqueueing gives the first job. limit_key: whose share of the task's limits for each key the
     job uses (a customer's id, say). headers: JSON values that `ctx.headers` has.
+    transaction: an open `sqlite3` or `aiosqlite` connection of the program: the job exists if its
+    transaction commits, once a `Relay` has moved it.
     """
 
     delay: Seconds | None = None
@@ -39,6 +41,7 @@ class Options:
     key_ttl: Seconds | None = None
     limit_key: str | None = None
     headers: Mapping[str, Any] | None = None
+    transaction: Any = None
 
     def __post_init__(self) -> None:
         if self.delay is not None and self.eta is not None:

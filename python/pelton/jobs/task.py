@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
 from pelton._core import NewJob, RetryPolicy, new_job_id
+from pelton.jobs import outbox
 from pelton.jobs.codec import Arguments, Result, Shape, annotations_of
 from pelton.jobs.context import JobContext
 from pelton.jobs.errors import InvalidArguments, InvalidTask, PayloadTooLarge, Retry
@@ -90,6 +91,10 @@ class Enqueueable(Generic[P, R]):
         If the caller is cancelled while it waits, the job may have been written.
         """
         task = self._task()
+        if self._options.transaction is not None:
+            fields = task.job_fields(self._options, args, kwargs)
+            await outbox.write(task.jobs, self._options.transaction, fields)
+            return task._handle(fields["id"])
         new = task.new_job(self._options, args, kwargs)
         return task._handle(*await task.jobs.write([new]))
 
@@ -109,6 +114,10 @@ class Enqueueable(Generic[P, R]):
         on SQLite and may not be on other brokers: there, await `enqueue`.
         """
         task = self._task()
+        if self._options.transaction is not None:
+            fields = task.job_fields(self._options, args, kwargs)
+            outbox.write_blocking(task.jobs, self._options.transaction, fields)
+            return task._handle(fields["id"])
         new = task.new_job(self._options, args, kwargs)
         return task._handle(*task.jobs.write_blocking([new]))
 
@@ -142,6 +151,7 @@ class Enqueueable(Generic[P, R]):
         key_ttl: Seconds | None = None,
         limit_key: str | None = None,
         headers: Mapping[str, Any] | None = None,
+        transaction: Any = None,
     ) -> Configured[P, R]:
         """The same task with other options for the jobs enqueued through it: see `Options`."""
         options = Options(
@@ -157,6 +167,7 @@ class Enqueueable(Generic[P, R]):
             key_ttl=key_ttl,
             limit_key=limit_key,
             headers=headers,
+            transaction=transaction,
         )
         return Configured(self._task(), options.over(self._options))
 
@@ -278,6 +289,18 @@ class Task(Enqueueable[P, R]):
         group: str | None = None,
     ) -> NewJob:
         """The job of one call, validated but not written; `shape` says how inputs come in."""
+        return NewJob(**self.job_fields(options, args, kwargs, shape=shape, group=group))
+
+    def job_fields(
+        self,
+        options: Options,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        shape: Shape | None = None,
+        group: str | None = None,
+    ) -> dict[str, Any]:
+        """What `new_job` makes the job of."""
         payload = self.arguments.encode(args, kwargs, shape)
         limit = self.jobs.payload_limit
         if len(payload) > limit:
@@ -293,36 +316,36 @@ class Task(Enqueueable[P, R]):
             self.jobs.new_headers(self.name, options.headers),
         )
         if options is _PLAIN:
-            return NewJob(
-                id=new_job_id(),
-                task=self.name,
-                payload=payload,
-                queue=settings.queue,
-                priority=settings.priority,
-                timeout=settings.timeout,
-                retry=self._policy,
-                result_ttl=settings.result_ttl,
-                group=group,
-                headers=headers,
-            )
+            return {
+                "id": new_job_id(),
+                "task": self.name,
+                "payload": payload,
+                "queue": settings.queue,
+                "priority": settings.priority,
+                "timeout": settings.timeout,
+                "retry": self._policy,
+                "result_ttl": settings.result_ttl,
+                "group": group,
+                "headers": headers,
+            }
         now = time.time()
-        return NewJob(
-            id=options.id or new_job_id(),
-            task=self.name,
-            payload=payload,
-            queue=options.queue or settings.queue,
-            priority=settings.priority if options.priority is None else options.priority,
-            run_at=options.run_at(now),
-            expires_at=options.expires_at(now),
-            key=options.key,
-            timeout=settings.timeout if options.timeout is None else seconds(options.timeout),
-            retry=self._policy if options.retries is None else settings.policy(options.retries),
-            result_ttl=settings.result_ttl,
-            group=group,
-            headers=headers,
-            limit_key=options.limit_key,
-            key_ttl=None if options.key_ttl is None else seconds(options.key_ttl),
-        )
+        return {
+            "id": options.id or new_job_id(),
+            "task": self.name,
+            "payload": payload,
+            "queue": options.queue or settings.queue,
+            "priority": settings.priority if options.priority is None else options.priority,
+            "run_at": options.run_at(now),
+            "expires_at": options.expires_at(now),
+            "key": options.key,
+            "timeout": settings.timeout if options.timeout is None else seconds(options.timeout),
+            "retry": self._policy if options.retries is None else settings.policy(options.retries),
+            "result_ttl": settings.result_ttl,
+            "group": group,
+            "headers": headers,
+            "limit_key": options.limit_key,
+            "key_ttl": None if options.key_ttl is None else seconds(options.key_ttl),
+        }
 
     def wants_retry(self, error: BaseException) -> bool:
         """Whether another attempt may help, by `retry_on` and `give_up_on`."""
@@ -350,6 +373,8 @@ class Task(Enqueueable[P, R]):
         return json.dumps(values).encode()
 
     def _new_jobs(self, options: Options, calls: Iterable[Call]) -> list[NewJob]:
+        if options.transaction is not None:
+            raise ValueError("enqueue_many writes to the broker: in a transaction, one by one")
         if options.id is not None or options.key is not None:
             raise ValueError("an id or a key is for one job; enqueue_many cannot use it")
         new = []

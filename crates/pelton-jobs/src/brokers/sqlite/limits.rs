@@ -231,6 +231,7 @@ impl SqliteBroker {
         }
         if !matches!(scope, Scope::Queue(_)) {
             let task = self.task_row(scope.name())?;
+            self.group.lanes.clear();
             let lane = self.lane_of(task)?;
             self.cached(
                 "UPDATE pelton_jobs SET lane = ?1 WHERE state < 4 AND task = ?2 AND lane <> ?1",
@@ -269,13 +270,18 @@ impl SqliteBroker {
 
     /// Where jobs of a task stand: apart, if the task has limits.
     pub(super) fn lane_of(&mut self, task: i64) -> Result<i64, Fault> {
+        if let Some(lane) = self.group.lanes.get(&task) {
+            return Ok(*lane);
+        }
         let limited = self
             .cached(
                 "SELECT 1 FROM pelton_limits l JOIN pelton_tasks t ON t.row = ? \
                  WHERE l.scope IN ('task:' || t.name, 'key:' || t.name)",
             )?
             .exists([task])?;
-        Ok(if limited { task } else { 0 })
+        let lane = if limited { task } else { 0 };
+        self.group.lanes.insert(task, lane);
+        Ok(lane)
     }
 
     fn bound(&self, limit: Limit, bucket: String, running: u32) -> Result<Bound, Fault> {

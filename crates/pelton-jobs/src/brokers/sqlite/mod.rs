@@ -68,6 +68,8 @@ struct Group {
     commit: Commit,
     /// Changes to `pelton_counts`, by queue row and state.
     counts: HashMap<(i64, State), i64>,
+    /// Lanes of tasks, as they are in this group.
+    lanes: HashMap<i64, i64>,
     /// The fault that ended the whole transaction, not just its operation.
     broken: Option<BrokerError>,
 }
@@ -133,6 +135,7 @@ impl SqliteBroker {
             // Names that the operation added are gone with it.
             self.names = Names::default();
             self.group.counts = before;
+            self.group.lanes.clear();
             self.group.commit.changed.truncate(changed);
             let error = fault.explain(&self.path);
             if self.conn.is_autocommit() {
