@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from pelton._core import Broker
+from pelton._core import Broker, NewJob, ScheduleSpec, new_job_id
 from pelton.dashboard import Dashboard
 from pelton.dashboard.app import STREAMS_MAX
 from tests.dashboard.board import ACTION, client_of, dead_job, enqueue, measure, work
@@ -134,6 +134,37 @@ def test_pause_and_resume_a_queue(client: TestClient, broker: Broker) -> None:
         assert answer.status_code == 200
         [queue] = get(client, "overview")["brokers"][0]["queues"]
         assert queue["paused"] is paused
+
+
+def test_schedules_workflows_and_attempts(client: TestClient, broker: Broker) -> None:
+    template = NewJob(id=new_job_id(), task="shop.tick", payload=b"{}", queue="ticks")
+    broker.put_schedule(ScheduleSpec(name="nightly", template=template, cron="0 3 * * *"))
+    broker.set_limit("queue:ticks", concurrency=2)
+    state = client.get("/_pelton/api/overview").json()["brokers"][0]
+    assert state["schedules"][0]["owner"] == "@api"
+    assert state["limits"] == [
+        {"scope": "queue:ticks", "concurrency": 2, "rate": None, "burst": None}
+    ]
+
+    def act(path: str) -> int:
+        return client.post(f"/_pelton/api/{path}", headers=ACTION).status_code
+
+    assert act("schedules/0/pause?name=nightly") == 200
+    assert broker.schedules()[0].paused  # type: ignore[index]
+    assert act("schedules/0/run?name=nightly") == 200
+    assert act("queues/0/purge?name=ticks") == 200
+    assert act("schedules/0/remove?name=nightly") == 200
+    assert act("schedules/0/remove?name=nightly") == 409
+    assert act("schedules/0/explode?name=nightly") == 404
+    enqueue(broker, group="g")
+    assert client.get("/_pelton/api/workflows/0/g").json()["counts"]["queued"] == 1
+    assert act("workflows/0/cancel?name=g") == 200
+    assert client.get("/_pelton/api/workflows/0/none").status_code == 404
+    dead = dead_job(broker)
+    history = client.get(f"/_pelton/api/jobs/0/{dead}").json()["history"]
+    assert any("attempt 1 failed: ValueError: no" in step["what"] for step in history)
+    metrics = client.get("/_pelton/metrics").text
+    assert 'pelton_jobs{broker="0",queue="default",state="dead"} 1' in metrics
 
 
 def test_actions_need_post(client: TestClient, broker: Broker) -> None:

@@ -123,7 +123,9 @@ class Dashboard:
             Route("/api/jobs", self._jobs, methods=["GET"]),
             Route("/api/jobs/{broker:int}/{id}", self._job, methods=["GET"]),
             Route("/api/jobs/{broker:int}/{id}/{action}", self._act, methods=["POST"]),
-            Route("/api/queues/{broker:int}/{action}", self._act_on_queue, methods=["POST"]),
+            Route("/api/workflows/{broker:int}/{id}", self._workflow, methods=["GET"]),
+            Route("/api/{what}/{broker:int}/{action}", self._act_on_named, methods=["POST"]),
+            Route("/metrics", self._metrics, methods=["GET"]),
         ]
 
     def _refusal(self, request: Request, access: Access) -> Response | None:
@@ -240,7 +242,22 @@ class Dashboard:
         found = None if broker is None else await broker.job(request.path_params["id"])
         if found is None:
             return _problem(404, f"no job {request.path_params['id']}")
-        return _json(views.job_detail(found))
+        assert broker is not None  # it has the job
+        return _json(views.job_detail(found, await broker.attempts(found.id)))
+
+    async def _workflow(self, request: Request) -> Response:
+        broker = self._brokers.at(request.path_params["broker"])
+        counts = {} if broker is None else await broker.workflow(request.path_params["id"])
+        if not any(counts.values()):
+            return _problem(404, f"no workflow {request.path_params['id']}")
+        return _json({"id": request.path_params["id"], "counts": counts})
+
+    async def _metrics(self, request: Request) -> Response:
+        from pelton.jobs import Jobs
+        from pelton.jobs.metrics import CONTENT_TYPE, metrics
+
+        text = await metrics([Jobs.of(broker) for broker in await self._brokers.opened()])
+        return Response(text, media_type=CONTENT_TYPE, headers=_HEADERS)
 
     async def _act(self, request: Request) -> Response:
         """Retry, cancel or delete a job: 409 where its state does not allow it."""
@@ -254,14 +271,17 @@ class Dashboard:
         logger.info("%s of job %s from the dashboard", action, identity)
         return _json({"done": action})
 
-    async def _act_on_queue(self, request: Request) -> Response:
-        """Pause or resume the queue named by the query's `name`."""
+    async def _act_on_named(self, request: Request) -> Response:
+        """An action on the queue, schedule or workflow named by the query's `name`."""
         broker = self._brokers.at(request.path_params["broker"])
-        action, name = request.path_params["action"], request.query_params.get("name", "")
-        if broker is None or action not in ("pause", "resume") or not name:
-            return _problem(404, "no such action: pause or resume, with ?name=QUEUE")
-        await broker.set_paused(name, action == "pause")
-        logger.info("%s of queue %s from the dashboard", action, name)
+        what, action = request.path_params["what"], request.path_params["action"]
+        actions = {} if broker is None else broker.actions.get(what, {})
+        name = request.query_params.get("name", "")
+        if action not in actions or not name:
+            return _problem(404, f"no such action: {', '.join(actions) or 'none'}, with ?name=NAME")
+        if not await actions[action](name):
+            return _problem(409, f"{name}: there is nothing to {action}")
+        logger.info("%s of %s %s from the dashboard", action, what, name)
         return _json({"done": action})
 
 

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pelton._core import BrokerError
 from pelton.dashboard import views
 
 if TYPE_CHECKING:
-    from pelton._core import Broker, JobRecord
+    from pelton._core import AttemptRecord, Broker, JobRecord
 
 
 class Brokers:
@@ -21,6 +22,10 @@ class Brokers:
     def at(self, number: int) -> BrokerView | None:
         """The broker of that number, if there is one."""
         return self._views[number] if 0 <= number < len(self._views) else None
+
+    async def opened(self) -> list[Broker]:
+        """All of them, opened; BrokerError."""
+        return [await view._broker() for view in self._views]
 
     async def state(self) -> list[dict[str, Any]]:
         """Queues, workers and schedules of each. Raises BrokerError."""
@@ -39,18 +44,32 @@ class BrokerView:
             "cancel": self._cancel,
             "delete": self._delete,
         }
+        self.actions: dict[str, dict[str, Callable[[str], Awaitable[bool]]]] = {
+            "queues": {"pause": self._pause, "resume": self._resume, "purge": self._purge},
+            "schedules": {
+                "pause": self._pause_schedule,
+                "resume": self._resume_schedule,
+                "run": self._run_schedule,
+                "remove": self._remove_schedule,
+            },
+            "workflows": {"cancel": self._cancel_workflow},
+        }
 
     async def state(self) -> dict[str, Any]:
         """Queues, workers and schedules."""
         broker = await self._broker()
-        queues, workers, schedules = await asyncio.gather(
-            self._ask(broker.queues), self._ask(broker.workers), self._ask(broker.schedules)
+        queues, workers, schedules, limits = await asyncio.gather(
+            self._ask(broker.queues),
+            self._ask(broker.workers),
+            self._ask(broker.schedules),
+            self._ask_if_it_can([], broker.limits),
         )
         return {
             "url": self.url,
             "queues": [views.queue(record) for record in queues],
             "workers": [views.worker(record) for record in workers],
             "schedules": [views.schedule(record) for record in schedules],
+            "limits": [views.limit(record) for record in limits],
         }
 
     async def jobs(self, *, limit: int, **filters: str) -> list[JobRecord]:
@@ -65,10 +84,56 @@ class BrokerView:
         found: JobRecord | None = await self._ask(broker.get, identity)
         return found
 
+    async def attempts(self, identity: str) -> list[AttemptRecord]:
+        """The attempts of a job that did not succeed."""
+        broker = await self._broker()
+        found: list[AttemptRecord] = await self._ask_if_it_can([], broker.history, identity)
+        return found
+
+    async def workflow(self, identity: str) -> dict[str, int]:
+        """How many jobs of a workflow are in each state."""
+        broker = await self._broker()
+        counts: dict[str, int] = await self._ask_if_it_can({}, broker.group_counts, identity)
+        return counts
+
     async def set_paused(self, queue: str, paused: bool) -> None:
         """Pauses or resumes a queue."""
         broker = await self._broker()
         await self._ask(broker.set_paused, queue, paused)
+
+    async def _purge(self, queue: str) -> bool:
+        broker = await self._broker()
+        while await self._ask(broker.purge_queue, queue):
+            pass
+        return True
+
+    async def _pause(self, queue: str) -> bool:
+        await self.set_paused(queue, True)
+        return True
+
+    async def _resume(self, queue: str) -> bool:
+        await self.set_paused(queue, False)
+        return True
+
+    async def _cancel_workflow(self, identity: str) -> bool:
+        broker = await self._broker()
+        return bool(await self._ask(broker.cancel_group, identity, "from the dashboard"))
+
+    async def _pause_schedule(self, name: str) -> bool:
+        broker = await self._broker()
+        return bool(await self._ask(broker.pause_schedule, name, True))
+
+    async def _resume_schedule(self, name: str) -> bool:
+        broker = await self._broker()
+        return bool(await self._ask(broker.pause_schedule, name, False))
+
+    async def _run_schedule(self, name: str) -> bool:
+        broker = await self._broker()
+        return bool(await self._ask(broker.run_schedule, name))
+
+    async def _remove_schedule(self, name: str) -> bool:
+        broker = await self._broker()
+        return bool(await self._ask(broker.remove_schedule, name))
 
     async def _retry(self, identity: str) -> bool:
         broker = await self._broker()
@@ -90,6 +155,15 @@ class BrokerView:
                 # Opening may migrate the database, so not in the loop's thread.
                 self._opened = await asyncio.to_thread(Broker, self.url)
         return self._opened
+
+    async def _ask_if_it_can(self, otherwise: Any, method: Callable[..., Any], *args: Any) -> Any:
+        """The answer, or `otherwise` where this broker does not keep such things."""
+        try:
+            return await self._ask(method, *args)
+        except BrokerError as error:
+            if "not supported" not in str(error):
+                raise
+            return otherwise
 
     @staticmethod
     async def _ask(method: Callable[..., Any], *args: Any, **settings: Any) -> Any:

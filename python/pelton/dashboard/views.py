@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pelton._core import JobRecord, QueueRecord, ScheduleRecord, WorkerRecord
+    from pelton._core import (
+        AttemptRecord,
+        JobRecord,
+        LimitRecord,
+        QueueRecord,
+        ScheduleRecord,
+        WorkerRecord,
+    )
 
 DATA_LIMIT = 1 << 16
 """Bytes of a payload, result or error that the page shows."""
@@ -31,7 +39,7 @@ def job_row(job: JobRecord) -> dict[str, Any]:
     }
 
 
-def job_detail(job: JobRecord) -> dict[str, Any]:
+def job_detail(job: JobRecord, attempts: Sequence[AttemptRecord] = ()) -> dict[str, Any]:
     """All that is known of a job."""
     return job_row(job) | {
         "priority": job.priority,
@@ -43,14 +51,25 @@ def job_detail(job: JobRecord) -> dict[str, Any]:
         "payload": _data(job.payload),
         "result": _data(job.result),
         "error": _data(job.error),
-        "history": history(job),
+        "headers": _data(job.headers),
+        "limit_key": job.limit_key,
+        "signal": job.signal,
+        "history": history(job, attempts),
     }
 
 
-def history(job: JobRecord) -> list[dict[str, Any]]:
+def history(job: JobRecord, attempts: Sequence[AttemptRecord] = ()) -> list[dict[str, Any]]:
     """What happened to a job, as far as its record tells, oldest first: `at` and `what`."""
     steps: list[tuple[float | None, str]] = [(job.created_at, "enqueued")]
-    if job.started_at is not None:
+    for attempt in attempts:
+        by = f" by {attempt.worker}" if attempt.worker else ""
+        said = _data(attempt.error)
+        if attempt.started_at is not None:
+            steps.append((attempt.started_at, f"attempt {attempt.attempt} began{by}"))
+        message = f": {said['type']}: {said['message']}" if _is_error(said) else ""
+        steps.append((attempt.ended_at, f"attempt {attempt.attempt} {attempt.end}{message}"))
+    told = any(attempt.started_at == job.started_at for attempt in attempts)
+    if job.started_at is not None and not told:
         by = f" by {job.worker}" if job.worker else ""
         steps.append((job.started_at, f"attempt {job.attempt} began{by}"))
     if job.cancel_requested and job.finished_at is None:
@@ -59,7 +78,8 @@ def history(job: JobRecord) -> list[dict[str, Any]]:
         reason = f": {job.reason}" if job.reason else ""
         steps.append((job.finished_at, f"{job.state}{reason}"))
     elif job.state == "scheduled":
-        steps.append((job.run_at, f"attempt {job.attempt + 1} is due"))
+        waits = f"waits for signal {job.signal}"
+        steps.append((job.run_at, waits if job.signal else f"attempt {job.attempt + 1} is due"))
     elif job.state == "waiting":
         steps.append((None, "waits for the jobs before it"))
     return [{"at": at, "what": what} for at, what in steps]
@@ -88,6 +108,7 @@ def worker(record: WorkerRecord) -> dict[str, Any]:
         "running": record.running,
         "processed": record.processed,
         "failed": record.failed,
+        "report": _data(record.report),
     }
 
 
@@ -103,7 +124,23 @@ def schedule(record: ScheduleRecord) -> dict[str, Any]:
         "next_at": record.next_at,
         "last_at": record.last_at,
         "last_job": record.last_job,
+        "paused": record.paused,
+        "owner": record.owner,
     }
+
+
+def limit(record: LimitRecord) -> dict[str, Any]:
+    """A limit across workers."""
+    return {
+        "scope": record.scope,
+        "concurrency": record.concurrency,
+        "rate": record.rate,
+        "burst": record.burst,
+    }
+
+
+def _is_error(said: Any) -> bool:
+    return isinstance(said, dict) and {"type", "message"} <= said.keys()
 
 
 def _data(raw: bytes | None) -> Any:

@@ -91,6 +91,13 @@ class Jobs(Operations):
     def __repr__(self) -> str:
         return f"<Jobs {self.url} with {len(self.tasks)} tasks>"
 
+    @classmethod
+    def of(cls, broker: Broker) -> Jobs:
+        """An object on a broker that is open already, which it does not close."""
+        jobs = cls(broker.url)
+        jobs._broker, jobs._broker_pid = broker, os.getpid()
+        return jobs
+
     # --- its life
 
     @property

@@ -4,7 +4,7 @@
 the program's own database, with the program's own connection: in its transaction, by its own copy
 of SQLite. A `Relay` moves the rows to the broker. A broker's own file is refused: a process has
 one copy of SQLite in Pelton and another in Python's `sqlite3`, which do not see each other's locks
-on one file. See docs/design/jobs-outbox.md.
+on one file. See docs/design/jobs-workflows.md.
 """
 
 from __future__ import annotations

@@ -102,6 +102,8 @@ function facts(job) {
     ["Timeout", job.timeout === null ? null : duration(job.timeout)],
     ["Key", job.key],
     ["Workflow", job.group],
+    ["Waits for signal", job.signal],
+    ["Limited by", job.limit_key],
     ["Worker", job.worker],
     ["Reason", job.reason],
   ].filter(([, value]) => value);

@@ -1,11 +1,12 @@
 // Schedules: what fires when.
 
-import { attribute, cell, follow, h, table, text } from "./dom.js";
+import { act } from "./api.js";
+import { attribute, cell, follow, h, table, text, toast } from "./dom.js";
 import { absolute, duration, relative } from "./format.js";
 
 export function schedules(model) {
   const rows = table("Schedules", [["Schedule", ""], ["When", ""], ["Queue", ""],
-    ["Next", "number"], ["Last", "number"]]);
+    ["Next", "number"], ["Last", "number"], ["", ""]]);
   const empty = h("div", { class: "empty" },
     h("p", {}, "Nothing is on a schedule."),
     h("p", {}, "Put ", h("code", {}, '@jobs.cron("0 3 * * *")'), " or ",
@@ -29,11 +30,15 @@ function scheduleRow(item) {
   const last = h("a", {});
   const never = h("span", {}, "never");
   const task = item.task === item.name ? null : h("small", {}, item.task);
+  const pause = button("Pause", () => perform(item, pause.dataset.action));
   const row = h("tr", {}, cell("Schedule", "name", item.name, task), when,
-    cell("Queue", "", item.queue), next, cell("Last", "number", last, never));
+    cell("Queue", "", item.queue), next, cell("Last", "number", last, never),
+    cell("", "buttons", pause, button("Run now", () => perform(item, "run"))));
   row.update = (now) => {
     when.replaceChildren(...describe(now));
-    text(next, relative(now.next_at, now.now));
+    pause.dataset.action = now.paused ? "resume" : "pause";
+    text(pause, now.paused ? "Resume" : "Pause");
+    text(next, now.paused ? "paused" : relative(now.next_at, now.now));
     attribute(next, "title", absolute(now.next_at));
     last.hidden = now.last_job === null;
     never.hidden = now.last_at !== null;
@@ -42,6 +47,19 @@ function scheduleRow(item) {
     attribute(last, "href", `#/job/${now.broker}/${now.last_job}`);
   };
   return row;
+}
+
+function button(label, onclick) {
+  return h("button", { onclick }, label);
+}
+
+async function perform(item, action) {
+  try {
+    await act(`schedules/${item.broker}/${action}?name=${encodeURIComponent(item.name)}`);
+    toast({ run: "Enqueued", pause: "Paused", resume: "Resumed" }[action]);
+  } catch (error) {
+    toast(error.message, true);
+  }
 }
 
 function describe(schedule) {
