@@ -90,7 +90,8 @@ def test_detail_tells_all(client: TestClient, broker: Broker) -> None:
     whats = [step["what"] for step in shown["history"]]
     assert whats[0] == "enqueued"
     assert whats[1].startswith("attempt 1 began")
-    assert whats[2].startswith("dead")
+    assert whats[2].startswith("attempt 1 failed: ValueError")
+    assert whats[3].startswith("dead")
 
 
 def test_a_result_is_shown(client: TestClient, broker: Broker) -> None:

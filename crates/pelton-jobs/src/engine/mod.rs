@@ -5,7 +5,8 @@
 //! unless they want to: every call takes a [`Reply`], which is called from the thread that has the
 //! answer, after the commit that made it true.
 //!
-//! Other processes' writes are seen within [`POLL`], while somebody here waits for some.
+//! Other processes' writes are seen within [`POLL`], while somebody here waits for some, and
+//! within [`POLL_BUSY`] while they come.
 
 mod lane;
 mod reader;
@@ -32,6 +33,13 @@ pub use self::reply::{Reply, wait};
 
 /// How often other processes' writes are looked for.
 pub const POLL: Duration = Duration::from_millis(5);
+
+/// How often, for [`BUSY`] after the last of them: a look costs some microseconds, and a job that
+/// another process enqueued should not wait for milliseconds.
+pub const POLL_BUSY: Duration = Duration::from_micros(400);
+
+/// How long others count as busy after a write.
+pub const BUSY: Duration = Duration::from_secs(1);
 
 /// One broker, opened, with its threads.
 pub struct Engine {

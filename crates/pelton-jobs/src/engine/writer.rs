@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::reader::ReadMessage;
 use super::reply::Reply;
-use super::{CancelPort, POLL, Shared};
+use super::{BUSY, CancelPort, POLL, POLL_BUSY, Shared};
 use crate::broker::{Broker, Commit, WorkerRow, WorkerSpec};
 use crate::error::BrokerError;
 use crate::job::LeasedJob;
@@ -97,6 +97,8 @@ pub(super) struct WriteThread {
     operations: VecDeque<Box<dyn Action>>,
     leases: Vec<LeaseCall>,
     ports: Vec<Arc<dyn CancelPort>>,
+    /// When another process was last seen to have written.
+    others_wrote: Option<Instant>,
 }
 
 impl WriteThread {
@@ -108,6 +110,7 @@ impl WriteThread {
             operations: VecDeque::new(),
             leases: Vec::new(),
             ports: Vec::new(),
+            others_wrote: None,
         }
     }
 
@@ -135,7 +138,8 @@ impl WriteThread {
         if !self.operations.is_empty() || self.leases.iter().any(|call| call.work_at.is_none()) {
             Some(Duration::ZERO)
         } else {
-            self.listens().then_some(POLL)
+            let busy = self.others_wrote.is_some_and(|at| at.elapsed() < BUSY);
+            self.listens().then_some(if busy { POLL_BUSY } else { POLL })
         }
     }
 
@@ -165,6 +169,7 @@ impl WriteThread {
         }
         // A store that cannot be read is met again by those who wait, with its error.
         if self.broker.was_changed_by_others().unwrap_or(true) {
+            self.others_wrote = Some(Instant::now());
             self.work_may_be_there();
             self.tell_cancels();
             if self.shared.watchers.load(Ordering::SeqCst) > 0 {
