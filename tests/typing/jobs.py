@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, assert_type
 
-from pelton.jobs import Job, JobContext, Jobs, Signature
+from pelton.jobs import (
+    GroupJob,
+    Job,
+    JobContext,
+    Jobs,
+    Signature,
+    WorkflowJob,
+    chain,
+    group,
+)
 
 jobs = Jobs()
 
@@ -56,6 +65,26 @@ async def right() -> None:
     assert_type(bare.s(7), Signature[str])
     assert_type(await weekly.enqueue(), Job[None])
     assert_type(await ticking.enqueue(count=2), Job[int])
+
+
+async def steps(ctx: JobContext) -> None:
+    async def charge(amount: int, *, currency: str) -> bytes:
+        return b""
+
+    def ship(receipt: bytes) -> float:
+        return 0.5
+
+    assert_type(await ctx.step("charge", charge, 7, currency="EUR"), bytes)
+    assert_type(await ctx.step("ship", ship, b""), float)
+    assert_type(ctx.run_step("ship", ship, b""), float)
+    await ctx.step("charge", charge, "7", currency="EUR")  # type: ignore[arg-type]
+    ctx.run_step("ship", ship, 7)  # type: ignore[arg-type]
+
+
+async def workflows() -> None:
+    assert_type(await chain(bare.s(7), in_thread.si(7)).enqueue(), WorkflowJob)
+    assert_type(await group(bare.s(7)).on_error(bare.s()).enqueue(), GroupJob)
+    assert_type(bare.s(7).on_error(bare.s()), Signature[str])
 
 
 def still_functions() -> None:

@@ -167,9 +167,12 @@ impl WriteThread {
         if !self.listens() {
             return;
         }
-        // A store that cannot be read is met again by those who wait, with its error.
-        if self.broker.was_changed_by_others().unwrap_or(true) {
+        let changed = self.broker.was_changed_by_others();
+        if let Ok(true) = changed {
             self.others_wrote = Some(Instant::now());
+        }
+        // A store that cannot be read is met again by those who wait, with its error.
+        if changed.unwrap_or(true) {
             self.work_may_be_there();
             self.tell_cancels();
             if self.shared.watchers.load(Ordering::SeqCst) > 0 {

@@ -273,3 +273,39 @@ fn version(conn: &Connection) -> Result<Option<i64>, rusqlite::Error> {
     conn.query_row("SELECT version FROM pelton_schema ORDER BY version DESC", [], |row| row.get(0))
         .optional()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_an_older_release_is_migrated_with_its_jobs() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(TABLES).unwrap();
+        conn.execute_batch(
+            "INSERT INTO pelton_queues (row, name) VALUES (1, 'default');
+             INSERT INTO pelton_jobs (id, state, queue, priority, due, task, policy, created_at,
+                 result_ttl, payload) VALUES (zeroblob(16), 2, 1, 0, 5, 1, 1, 5, 60.0, x'7b7d');",
+        )
+        .unwrap();
+        for _ in 0..2 {
+            assert!(prepare(&mut conn).is_ok());
+        }
+        assert_eq!(version(&conn).unwrap(), Some(VERSION));
+        let kept: (i64, i64, Option<Vec<u8>>) = conn
+            .query_row("SELECT due, lane, headers FROM pelton_jobs WHERE state = 2", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .unwrap();
+        assert_eq!(kept, (5, 0, None));
+        assert_eq!(MIGRATIONS.last().map(|(to, _)| *to), Some(VERSION));
+    }
+
+    #[test]
+    fn a_newer_file_is_refused() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        prepare(&mut conn).unwrap();
+        conn.execute("UPDATE pelton_schema SET version = ?", [VERSION + 1]).unwrap();
+        assert!(matches!(prepare(&mut conn), Err(Fault::Ours(BrokerError::Newer(_)))));
+    }
+}
