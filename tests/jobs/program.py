@@ -9,13 +9,22 @@ import os
 import signal
 import sys
 import time
+from contextvars import ContextVar
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from pelton.jobs import JobContext, Jobs, Retry
 
-jobs = Jobs()
+origin: ContextVar[str] = ContextVar("origin", default="nowhere")
+
+jobs = Jobs(context=[origin])
+
+
+@jobs.task(cpu=True, retries=0)
+def where_from() -> str:
+    """What rode along."""
+    return origin.get()
 
 
 class Size(BaseModel):

@@ -113,6 +113,23 @@ async def test_pool_processes_are_replaced(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.slow
 @on_loop
+async def test_what_rode_along_with_one_job_is_not_there_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PELTON_BROKER", f"sqlite:///{tmp_path / 'jobs.db'}")
+    async with working(program.jobs, processes=1):
+        program.origin.set("web")
+        first = await program.where_from.enqueue()
+        assert await first.result(60) == "web"
+        program.jobs.context = ()
+        try:
+            assert await (await program.where_from.enqueue()).result(60) == "nowhere"
+        finally:
+            program.jobs.context = (program.origin,)
+
+
+@pytest.mark.slow
+@on_loop
 async def test_a_pool_grows_with_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PELTON_BROKER", f"sqlite:///{tmp_path / 'jobs.db'}")
     async with working(program.jobs, autoscale=(1, 2)) as worker:

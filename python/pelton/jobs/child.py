@@ -6,6 +6,7 @@ process's end, also while a job runs.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import importlib
 import os
@@ -129,7 +130,9 @@ def _run(
     if soft is not None:
         signal.signal(signal.SIGUSR1, functools.partial(_interrupt, name, soft))
     try:
-        ended = run_blocking(task, context, payload, inputs)
+        # What rides along with one job is not there for the next.
+        own = contextvars.copy_context()
+        ended = own.run(run_blocking, task, context, payload, inputs)
     finally:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     assert not isinstance(ended, Rest)  # a process has no steps to rest between

@@ -215,8 +215,9 @@ class Lane:
                 call = functools.partial(middleware, attempt.context, call)
             # Each job has a context of its own, with what rode along.
             context = self._context.copy()
-            context.run(enter, dict(headers), task.jobs.context)
-            coroutine = context.run(call)
+            if headers:
+                context.run(enter, dict(headers), task.jobs.context)
+            coroutine = call()
         except Exception as error:
             self._ended(attempt, failure(task, error))
             return

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,11 +32,13 @@ class Steps:
     their names and, where a name comes again, by their order. Results are kept under the lease.
     """
 
+    __slots__ = ("_counts", "_job", "_known", "_limit", "_session")
+
     def __init__(self, session: WorkerSession, job: LeasedJob, limit: int) -> None:
         self._session = session
         self._job = job
         self._limit = limit
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
         self._known: dict[str, bytes] | None = None
 
     async def step(
@@ -103,8 +104,8 @@ class Steps:
         raise TimeoutError(_late(name, seconds))
 
     def _key(self, kind: str, name: str) -> str:
-        self._counts[kind + name] += 1
-        number = self._counts[kind + name]
+        number = self._counts.get(kind + name, 0) + 1
+        self._counts[kind + name] = number
         return f"{kind}:{name}" if number == 1 else f"{kind}:{name}#{number}"
 
     def _checked(self, name: str, data: bytes) -> bytes:

@@ -89,6 +89,32 @@ pub fn keys_have_their_own_limits(store: &dyn Store) {
     assert_eq!(world.lease(10).len(), 1);
 }
 
+/// A job that runs again heeds the limits of now, not those of its first time.
+pub fn retried_jobs_heed_new_limits(store: &dyn Store) {
+    let mut world = World::new(store);
+    if !world.broker.capabilities().limits {
+        return;
+    }
+    let scope = Scope::Task("t".into());
+    set(&mut world, scope.clone(), Some(1), None);
+    let id = world.enqueue(vec![of("t", "a", None)])[0];
+    world.write(|broker, now| broker.cancel(id, "", now)).unwrap();
+    world.write(|broker, _| broker.set_limit(&scope, None)).unwrap();
+    assert!(world.write(|broker, now| broker.retry(id, now)).unwrap());
+    let first = world.lease_one();
+    assert_eq!(first.id, id);
+    world.succeed(&first, b"1");
+    let ids = world.enqueue(vec![of("t", "a", None), of("t", "a", None)]);
+    for id in &ids {
+        world.write(|broker, now| broker.cancel(*id, "", now)).unwrap();
+    }
+    set(&mut world, scope, Some(1), None);
+    for id in &ids {
+        assert!(world.write(|broker, now| broker.retry(*id, now)).unwrap());
+    }
+    assert_eq!(world.lease(10).len(), 1);
+}
+
 /// A bucket that programs take from by themselves.
 pub fn buckets_are_shared(store: &dyn Store) {
     let mut world = World::new(store);

@@ -64,7 +64,7 @@ macro_rules! broker_conformance {
         $crate::broker_conformance!($make; steps: steps_outlive_attempts, rest_is_no_attempt,
             signals_wake, rest_can_be_ended, steps_go_with_the_record);
         $crate::broker_conformance!($make; limits: concurrency_is_limited, rates_are_kept,
-            keys_have_their_own_limits, buckets_are_shared, queues_are_served_in_turn,
+            keys_have_their_own_limits, retried_jobs_heed_new_limits, buckets_are_shared, queues_are_served_in_turn,
             keys_stay_taken);
         $crate::broker_conformance!($make; operations: schedules_change_at_run_time,
             missed_ticks_are_made_up_for, orders_reach_workers, many_jobs_end_at_once);

@@ -88,13 +88,18 @@ impl SqliteBroker {
         let event = Event::Retried { waits: job.pending > 0 };
         let Some(next) = state::step(job.state, event, now) else { return Ok(false) };
         self.check_retry(id, &job)?;
+        // The limits may have changed since it ended.
+        let task = self
+            .cached("SELECT task FROM pelton_jobs WHERE row = ?")?
+            .query_row([job.row], |row| row.get(0))?;
+        let lane = self.lane_of(task)?;
         self.cached(
             "UPDATE pelton_jobs SET state = ?1, due = ?2, attempt = 0, failures = 0, losses = 0, \
              cancel = 0, expires_at = NULL, started_at = NULL, finished_at = NULL, \
              purge_at = NULL, progress = NULL, message = NULL, reason = NULL, error = NULL, \
-             version = version + 1 WHERE row = ?3",
+             lane = ?4, version = version + 1 WHERE row = ?3",
         )?
-        .execute((next.state as i64, now.0, job.row))?;
+        .execute((next.state as i64, now.0, job.row, lane))?;
         self.moved(job.queue, Some(job.state), Some(next.state));
         self.group.commit.changed.push(id);
         Ok(true)
