@@ -33,10 +33,9 @@ def program_for(minor: str, selection: Sequence[str]) -> Program:
     """The suite with its configuration (pyproject.toml)."""
     return Program(
         python=SUITE.environment(minor),
-        arguments=list(selection or ["tests"]),
+        arguments=["-p", "swap_starlette", *(selection or ["tests"])],
         folder=SUITE.tests("tests", "pyproject.toml"),
         log=SUITE.place(minor) / "log.txt",
-        environment={"PELTON_SWAPS": "swap,swap_starlette"},
         test_seconds=60,
     )
 

@@ -103,7 +103,9 @@ def test_what_endpoints_yield() -> None:
     run(main())
 
 
-def test_a_client_that_leaves_ends_a_stream() -> None:
+def test_a_client_that_leaves_ends_a_stream_and_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def main() -> None:
         app = FastAPI()
 
@@ -124,3 +126,4 @@ def test_a_client_that_leaves_ends_a_stream() -> None:
                 await asyncio.sleep(0.01)
 
     run(main())
+    assert "Exception" not in caplog.text

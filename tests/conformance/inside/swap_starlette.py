@@ -1,7 +1,11 @@
-"""Puts pelton.web's classes where Starlette has the ones that they derive from or stand for."""
+"""A pytest plugin: puts pelton.web's classes where Starlette has those that they stand for.
+
+A plugin, and not read by every interpreter like `swap`: pytest wants to import AnyIO itself.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 
@@ -69,3 +73,7 @@ def swap() -> None:
     ]
     for module, name, ours in modules:
         setattr(module, name, ours)
+
+
+if os.environ.get("PELTON_LOOP") == "pelton":
+    swap()

@@ -170,11 +170,17 @@ impl Request {
 
     /// An exception that nobody handled. A client that left is no error of the application.
     pub(super) fn report(&self, py: Python<'_>, error: &PyErr) {
-        let expected = self.is_gone() && error.is_instance_of::<PyOSError>(py);
+        let expected = self.is_gone()
+            && (error.is_instance_of::<PyOSError>(py) || is_client_disconnect(py, error));
         if !expected {
             self.shared.log_error(py, "Exception in ASGI application", error);
         }
     }
+}
+
+/// Whether it is what Starlette makes of the `OSError` by which `send` says that the client left.
+fn is_client_disconnect(py: Python<'_>, error: &PyErr) -> bool {
+    error.get_type(py).name().is_ok_and(|name| name == "ClientDisconnect")
 }
 
 impl Run for Request {
