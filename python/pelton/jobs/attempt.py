@@ -86,7 +86,8 @@ def run_blocking(
 ) -> bytes | Failure | Rest:
     """Runs a `def` task in this thread; every exception becomes a Failure."""
     try:
-        enter(dict(context.headers), task.jobs.context)
+        if context.headers:
+            enter(dict(context.headers), task.jobs.context)
         values = decode(task, payload, inputs, context.headers)
         call = functools.partial(task.arguments.call, context, values)
         for middleware in reversed(task.jobs.blocking_middleware):

@@ -47,7 +47,7 @@ class JobContext:
         max_retries: int = 0,
         report: Callable[[float, str | None], None] | None = None,
         headers: Mapping[str, Any] | None = None,
-        steps: Steps | None = None,
+        steps: tuple[Any, Any, int] | None = None,
     ) -> None:
         self.id = id
         self.task = task
@@ -56,7 +56,8 @@ class JobContext:
         self.max_retries = max_retries
         self.headers: Mapping[str, Any] = headers or {}
         self._report = report
-        self._steps = steps
+        # The steps of most jobs are never asked for: what they are made of, until they are.
+        self._steps: Steps | tuple[Any, Any, int] | None = steps
         self._cancelled = False
         self._logger: _JobLogger | None = None
 
@@ -90,18 +91,18 @@ class JobContext:
         task that is called as a plain function has no job: its steps are just called. Not in
         `cpu=True` tasks; `def` tasks use `run_step`.
         """
-        if self._steps is None:
+        if (steps := self._known_steps()) is None:
             self._need_no_job("step")
             value = fn(*args, **kwargs)
             return await value if isinstance(value, Awaitable) else value
-        return await self._steps.step(name, fn, args, kwargs)
+        return await steps.step(name, fn, args, kwargs)
 
     def run_step(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """`step` for a `def` task in a thread."""
-        if self._steps is None:
+        if (steps := self._known_steps()) is None:
             self._need_no_job("run_step")
             return fn(*args, **kwargs)
-        value: R = self._steps.step_blocking(name, fn, args, kwargs)
+        value: R = steps.step_blocking(name, fn, args, kwargs)
         return value
 
     async def sleep(self, duration: float | timedelta) -> None:
@@ -111,10 +112,10 @@ class JobContext:
         `finally` blocks run; do not catch BaseException around it. Only in `async` tasks.
         """
         seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-        if self._steps is None:
+        if (steps := self._known_steps()) is None:
             self._need_no_job("sleep")
             return
-        await self._steps.sleep(seconds)
+        await steps.sleep(seconds)
 
     async def wait_signal(self, name: str, timeout: float | None = None) -> Any:  # noqa: ASYNC109
         """The value of the next signal of this name, see `Job.signal`; rests until it came.
@@ -122,9 +123,16 @@ class JobContext:
         Each call takes one signal; those that came before count. TimeoutError where none came
         within `timeout` seconds of the first call. Only in `async` tasks.
         """
-        if self._steps is None:
+        if (steps := self._known_steps()) is None:
             raise RuntimeError("wait_signal: there is no job that a signal could be sent to")
-        return await self._steps.wait_signal(name, timeout)
+        return await steps.wait_signal(name, timeout)
+
+    def _known_steps(self) -> Steps | None:
+        if isinstance(self._steps, tuple):
+            from pelton.jobs.steps import Steps
+
+            self._steps = Steps(*self._steps)
+        return self._steps
 
     def _need_no_job(self, what: str) -> None:
         if self.id:

@@ -39,11 +39,6 @@ class Events:
         self._listeners: dict[str, list[Listener]] = {}
         self._streams: set[_Stream] = set()
 
-    @property
-    def is_heard(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._listeners or self._streams)
-
     def add(self, kind: str, listener: Listener) -> None:
         """Calls `listener` for each event of a kind, or of all ("*"); ValueError."""
         if kind != "*" and kind not in KINDS:

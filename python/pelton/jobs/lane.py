@@ -28,7 +28,7 @@ from pelton.jobs.events import JobEvent
 from pelton.jobs.headers import enter, read
 from pelton.jobs.orders import Orders
 from pelton.jobs.processes import Order, ProcessPool, ProcessWork
-from pelton.jobs.steps import Steps, Suspended
+from pelton.jobs.steps import Suspended
 from pelton.jobs.task import Task
 from pelton.jobs.threads import ThreadPool
 
@@ -190,12 +190,11 @@ class Lane:
             attempt=job.attempt,
             max_retries=job.max_retries,
             report=functools.partial(self._report, job),
-            headers=read(job.headers),
-            steps=Steps(self._live, job, task.jobs.payload_limit)
-            if task.kind != "process"
-            else None,
+            headers=None if job.headers is None else read(job.headers),
+            steps=None if task.kind == "process" else (self._session, job, task.jobs.payload_limit),
         )
-        self._tell("started", job)
+        if task.jobs.is_heard:
+            self._tell("started", job)
         attempt = Attempt(job, task, context)
         self._attempts[job.id] = attempt
         if task.kind == "async":
@@ -210,7 +209,9 @@ class Lane:
         try:
             headers = attempt.context.headers
             values = decode(task, job.payload, job.inputs, headers)
-            call = functools.partial(task.arguments.call, attempt.context, values)
+            call: Callable[[], Any] = functools.partial(
+                task.arguments.call, attempt.context, values
+            )
             for middleware in reversed(task.jobs.async_middleware):
                 call = functools.partial(middleware, attempt.context, call)
             # Each job has a context of its own, with what rode along.
@@ -360,7 +361,8 @@ class Lane:
     def _ended(self, attempt: Attempt, end: bytes | Failure | Rest) -> None:
         job = attempt.job
         if isinstance(end, bytes):
-            self._tell("succeeded", job)
+            if attempt.task.jobs.is_heard:
+                self._tell("succeeded", job)
             self._settle(attempt, Outcome.success(job, end))
             return
         if isinstance(end, Rest):

@@ -37,6 +37,7 @@ class Operations:
     """The part of `Jobs` that operators and dashboards use."""
 
     def __init__(self) -> None:
+        self.is_heard = False  # whether anybody ever listened to events
         self._events = Events()
 
     @property
@@ -276,16 +277,13 @@ class Operations:
         if listener is None:
             return lambda fn: self.on(kind, fn) or fn
         self._events.add(kind, listener)
+        self.is_heard = True
         return None
 
     def events(self) -> AsyncIterator[JobEvent]:
         """Each event of this process from now on: `async for event in jobs.events()`."""
+        self.is_heard = True
         return self._events.stream()
-
-    @property
-    def is_heard(self) -> bool:
-        """Whether anybody listens to events."""
-        return self._events.is_heard
 
     def tell(self, event: JobEvent) -> None:
         """Tells the listeners; for the package."""
