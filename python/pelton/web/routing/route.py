@@ -215,15 +215,17 @@ class APIRoute(routing.Route):
 
     def _included_dependant(self) -> Dependant | None:
         """The original's graph with the inclusion's dependencies, if its path changes nothing."""
-        own = self.original_route.dependant if self.original_route is not self else None
-        added = len(self.dependencies) - len(self.original_route.dependencies)
-        if (
-            own is None
-            or own.call is not self.endpoint
-            or added < 0
-            or get_path_param_names(self.path_format)
-            != get_path_param_names(self.original_route.path_format)
-        ):
+        original = self.original_route
+        if original is self:
+            return None
+        own, declared = original.dependant, original.dependencies
+        added = len(self.dependencies) - len(declared)
+        # Somebody may have changed what was declared since.
+        is_as_declared = own.call is self.endpoint and [
+            id(below.call) for below in own.dependencies[: len(declared)]
+        ] == [id(depends.dependency) for depends in declared]
+        names, original_names = map(get_path_param_names, (self.path_format, original.path_format))
+        if added < 0 or not is_as_declared or names != original_names:
             return None
         before = [
             get_parameterless_sub_dependant(depends=depends, path=self.path_format)
