@@ -1,5 +1,5 @@
-"""HTTP/2 by h2load: one connection with 64 streams, and 8 with 8. Ours beside Granian and
-Hypercorn, and our own HTTP/1.1 on 64 connections for comparison.
+"""HTTP/2 by h2load: one connection with 64 streams, and 8 with 8. Ours beside Granian, and
+our own HTTP/1.1 on 64 connections for comparison.
 """
 
 from __future__ import annotations
@@ -27,15 +27,7 @@ def granian(app: str) -> Callable[[int], list[str]]:
     ]
 
 
-def hypercorn(app: str) -> Callable[[int], list[str]]:
-    """Hypercorn on uvloop."""
-    return lambda port: [
-        *(sys.executable, "-m", "hypercorn", "--bind", f"127.0.0.1:{port}"),
-        *("--worker-class", "uvloop", "--log-level", "warning", app),
-    ]
-
-
-PEERS = {"pelton": pelton, PLAIN: pelton, "granian": granian, "hypercorn": hypercorn}
+PEERS = {"pelton": pelton, PLAIN: pelton, "granian": granian}
 
 
 def main() -> int:
@@ -45,7 +37,7 @@ def main() -> int:
         "http2",
         "requests/s",
         options,
-        harness.versions("granian", "hypercorn"),
+        harness.versions("granian"),
         limits=frozenset([PLAIN]),
     )
 

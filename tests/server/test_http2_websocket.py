@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import zlib
 from typing import Any
 
 import pytest
@@ -277,5 +278,28 @@ def test_a_slow_app_shuts_the_window() -> None:
             say(client, stream, frame(CLOSE, b"\x03\xe8"))
             await client.answer(stream)
             assert received == [10_000] * sent
+
+    run(main())
+
+
+def test_compression() -> None:
+    async def main() -> None:
+        async with serving(echo) as address, http2(address) as client:
+            offer = ("sec-websocket-extensions", "permessage-deflate")
+            stream = connect(client, "/", [offer])
+            answer = client.answers[stream]
+            await client.until(lambda: bool(answer.headers))
+            agreed = answer.header("sec-websocket-extensions")
+            assert agreed is not None
+            assert agreed.startswith("permessage-deflate")
+            text = b"again and " * 500
+            say(client, stream, frame(TEXT, text))
+            await client.until(lambda: bool(frames(answer.body)))
+            # FIN, RSV1 and the opcode; the payload is raw deflate without its last four bytes.
+            assert answer.body[0] == 0xC1
+            ((_, payload),) = frames(answer.body)
+            assert len(payload) < 200
+            inflated = zlib.decompressobj(-15).decompress(payload + b"\0\0\xff\xff")
+            assert inflated == text
 
     run(main())

@@ -15,6 +15,7 @@
 pub mod access_log;
 pub mod cookie;
 pub mod date;
+mod decimal;
 pub mod form;
 pub mod h1;
 pub mod h2;

@@ -51,8 +51,9 @@ impl Connection {
     pub fn collect_body(&mut self, now: Duration, id: StreamId) {
         let Some(stream) = self.streams.get_mut(id) else { return };
         stream.collecting = true;
-        let held = stream.body.len() as u32;
-        self.release(id, held);
+        let there = stream.body.len();
+        self.collected += there as u64;
+        self.release(id, there as u32);
         self.want_body(now, id);
     }
 
@@ -60,36 +61,51 @@ impl Connection {
     pub fn clear_body(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(id) else { return };
         stream.wanted = false;
-        let taken = stream.body.len() as u32;
-        let collecting = stream.collecting;
+        let taken = stream.body.len();
         if stream.ended {
             stream.body = Vec::new();
         } else {
             stream.body.clear();
         }
-        if !collecting {
-            self.release(id, taken);
-        }
+        self.taken_from(id, taken);
     }
 
     /// As [`clear_body`](Self::clear_body), but what was there goes to `into`, which is empty.
     pub fn swap_body(&mut self, id: StreamId, into: &mut Vec<u8>) {
         let Some(stream) = self.streams.get_mut(id) else { return };
         std::mem::swap(&mut stream.body, into);
-        let taken = into.len() as u32;
         stream.wanted = false;
-        if !stream.collecting {
-            self.release(id, taken);
+        self.taken_from(id, into.len());
+    }
+
+    fn taken_from(&mut self, id: StreamId, taken: usize) {
+        if self.streams.get(id).is_some_and(|stream| stream.collecting) {
+            self.uncollect(taken);
+        } else {
+            self.release(id, taken as u32);
         }
     }
 
     /// So many bytes of a stream's body were taken: it may send more, and so may the connection.
     pub(super) fn release(&mut self, id: StreamId, taken: u32) {
         self.release_connection(taken);
-        let window = self.limits.stream_window();
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.taken += taken;
+            self.renew(id);
+        }
+    }
+
+    /// Lets the client send more of a body, if that is due and there is room for it.
+    fn renew(&mut self, id: StreamId) {
+        let due = self.limits.stream_window() / RENEW_AT;
+        let Some(stream) = self.streams.get(id) else { return };
+        if stream.ended || stream.taken < due {
+            return;
+        }
+        let held = stream.collecting && !self.may_collect(id);
         let Some(stream) = self.streams.get_mut(id) else { return };
-        stream.taken += taken;
-        if !stream.ended && stream.taken >= window / RENEW_AT {
+        stream.held = held;
+        if !held {
             frame::write_window_update(&mut self.output, id, stream.taken);
             stream.window_in += i64::from(stream.taken);
             stream.taken = 0;
@@ -108,9 +124,36 @@ impl Connection {
 
     /// A body that nobody will take.
     pub(super) fn release_dropped(&mut self, stream: &mut Stream) {
-        if !stream.collecting {
-            self.release_connection(stream.body.len() as u32);
+        let dropped = std::mem::take(&mut stream.body).len();
+        if stream.collecting {
+            self.uncollect(dropped);
+        } else {
+            self.release_connection(dropped as u32);
         }
-        stream.body = Vec::new();
+    }
+
+    /// Whether there is room for more of a body that is collected. What a connection's requests
+    /// collect together is as much as one of them may have; above that, the oldest goes on alone.
+    fn may_collect(&self, id: StreamId) -> bool {
+        let Some(limit) = self.requests.body else { return true };
+        let collecting = |stream: &Stream| stream.collecting && !stream.ended;
+        self.collected < limit
+            || !self.streams.iter().any(|(other, stream)| other < id && collecting(stream))
+    }
+
+    /// So much of what was collected is gone: others may go on.
+    fn uncollect(&mut self, bytes: usize) {
+        let had_room = self.requests.body.is_none_or(|limit| self.collected < limit);
+        self.collected = self.collected.saturating_sub(bytes as u64);
+        if had_room {
+            // Then nobody was held back.
+            return;
+        }
+        let mut held: Vec<_> =
+            self.streams.iter().filter(|(_, stream)| stream.held).map(|(id, _)| id).collect();
+        held.sort_unstable();
+        for id in held {
+            self.renew(id);
+        }
     }
 }

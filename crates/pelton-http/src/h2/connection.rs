@@ -59,6 +59,8 @@ pub struct Connection {
     /// Bytes that the client may still send, and those taken since it was last told.
     pub(super) window_in: i64,
     pub(super) taken: u32,
+    /// Bytes of bodies that are wanted as a whole.
+    pub(super) collected: u64,
     /// Bytes that we may still send.
     pub(super) window_out: i64,
     /// The streams with something to send, by urgency; those of a level take turns.
@@ -159,6 +161,7 @@ impl Connection {
             scratch: Vec::new(),
             scratch_fields: Headers::new(),
             taken: 0,
+            collected: 0,
             window_out: i64::from(DEFAULT_WINDOW),
             sending: Default::default(),
             leaving: Leaving::No,
@@ -470,7 +473,11 @@ impl Connection {
                 if waited >= self.requests.linger {
                     stuck.push((id, Code::NoError));
                 }
-            } else if stream.wanted && !stream.ended && waited >= self.requests.body_timeout {
+            } else if stream.wanted
+                && !stream.ended
+                && !stream.held
+                && waited >= self.requests.body_timeout
+            {
                 late.push(id);
             }
             if let Some(blocked) = stream.blocked

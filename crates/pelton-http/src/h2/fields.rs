@@ -2,7 +2,7 @@
 
 use crate::h1::{Framing, Head, RequestError, Version, is_host_byte, is_token, is_value_byte};
 use crate::headers::Field;
-use crate::{Headers, Limits};
+use crate::{Headers, Limits, decimal};
 
 use super::priority::Urgency;
 
@@ -179,9 +179,7 @@ impl FieldSection {
         if self.length.is_some() {
             return Err(Wrong::Malformed("more than one content-length"));
         }
-        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-        let text = std::str::from_utf8(value).ok().filter(|_| digits);
-        let length = text.and_then(|text| text.parse().ok());
+        let length = decimal::parse(value);
         self.length = Some(length.ok_or(Wrong::Malformed("the content-length is invalid"))?);
         Ok(())
     }

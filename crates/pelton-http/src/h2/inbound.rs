@@ -76,6 +76,9 @@ impl Connection {
         let dropped = stream.refused || matches!(stream.answer, Answer::Complete);
         if !dropped {
             stream.body.extend_from_slice(data);
+            if stream.collecting {
+                self.collected += data.len() as u64;
+            }
         }
         let at_once =
             if stream.collecting || dropped { length } else { length - data.len() as u32 };
@@ -332,9 +335,11 @@ impl Connection {
             return;
         }
         stream.wanted = false;
-        let held = if stream.collecting { 0 } else { stream.body.len() as u32 };
-        stream.body = Vec::new();
-        self.release_connection(held);
+        // Taken out, so that its body can be given back, and put in again.
+        if let Some(mut stream) = self.streams.take(id) {
+            self.release_dropped(&mut stream);
+            self.streams.insert(id, stream);
+        }
         self.due.push_back(Due::Refuse(id, error));
     }
 }

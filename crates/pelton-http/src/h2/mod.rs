@@ -21,6 +21,7 @@ pub use connection::{Connection, Event};
 pub use error::{Code, Fault};
 pub use frame::PREFACE;
 pub use limits::Limits;
+pub use streams::{IdHasher, StreamMap};
 
 /// The number of a stream.
 pub type StreamId = u32;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::Headers;
 use crate::h1::{RequestError, ResponseError, Stamp, check_field};
+use crate::{Headers, decimal};
 
 use super::StreamId;
 use super::connection::Connection;
@@ -322,7 +322,8 @@ impl Connection {
         }
         if let Some(length) = length {
             let mut digits = [0; 20];
-            self.encoder.field(b"content-length", decimal(length, &mut digits), &mut block);
+            let length = decimal::digits(length, &mut digits);
+            self.encoder.field(b"content-length", length, &mut block);
         }
         let max = self.client.max_payload as usize;
         frame::write_headers(&mut self.output, id, &block, end, max);
@@ -387,24 +388,9 @@ fn is_of_connection(name: &[u8]) -> bool {
 }
 
 fn note_length(length: &mut Option<u64>, value: &[u8]) -> Result<(), ResponseError> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let text = std::str::from_utf8(value).ok().filter(|_| digits);
-    let said = text.and_then(|text| text.parse().ok()).ok_or(ResponseError::ContentLength)?;
+    let said = decimal::parse(value).ok_or(ResponseError::ContentLength)?;
     match length.replace(said) {
         Some(before) if before != said => Err(ResponseError::ContentLength),
         _ => Ok(()),
     }
-}
-
-fn decimal(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    &digits[at..]
 }

@@ -23,6 +23,8 @@ pub(super) struct Stream {
     pub(super) received: u64,
     /// The whole body is wanted at once, whatever the window.
     pub(super) collecting: bool,
+    /// The client waits for a window that we do not give it now.
+    pub(super) held: bool,
     /// Somebody waits for more body, so its timeout counts.
     pub(super) wanted: bool,
     pub(super) continue_owed: bool,
@@ -103,6 +105,7 @@ impl Stream {
             length: request.length,
             received: 0,
             collecting: false,
+            held: false,
             wanted: false,
             continue_owed: request.expects_continue,
             refused: false,

@@ -9,7 +9,7 @@ use super::stream::Stream;
 /// Those that are open, and what is known of the others.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    open: HashMap<StreamId, Stream, BuildHasherDefault<IdHasher>>,
+    open: StreamMap<Stream>,
     /// The last ones that were closed, and by whom.
     closed: VecDeque<(StreamId, ClosedBy)>,
     /// The client took them back, and their applications still run.
@@ -17,6 +17,9 @@ pub(super) struct Streams {
     /// The highest that the client has used.
     pub(super) highest: StreamId,
 }
+
+/// Something for each of some streams.
+pub type StreamMap<T> = HashMap<StreamId, T, BuildHasherDefault<IdHasher>>;
 
 /// Who ended a stream; it decides what a late frame means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +62,11 @@ impl Streams {
 
     pub(super) fn insert(&mut self, id: StreamId, stream: Stream) {
         self.open.insert(id, stream);
+    }
+
+    /// Takes a stream out for a moment.
+    pub(super) fn take(&mut self, id: StreamId) -> Option<Stream> {
+        self.open.remove(&id)
     }
 
     /// Removes a stream that is over.
@@ -114,7 +122,7 @@ impl Streams {
 
 /// Stream numbers need no hashing against collisions: there are few at a time, and they only grow.
 #[derive(Debug, Default)]
-pub(super) struct IdHasher(u64);
+pub struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {

@@ -104,6 +104,40 @@ fn a_collected_body_needs_no_taking() {
 }
 
 #[test]
+fn bodies_that_are_collected_share_a_limit() {
+    let limits = crate::Limits { body: Some(200_000), ..crate::Limits::default() };
+    let mut client = Client::with(App::Echo, limits, small_windows());
+    client.feed(&window_update(0, 1 << 20));
+    let streams = [1, 3, 5, 7];
+    for stream in streams {
+        client.feed(&headers(stream, &POST, false));
+        for _ in 0..4 {
+            client.feed(&data(stream, &[b'x'; 15_000], false));
+        }
+    }
+    // The connection's window is open, those of the last ones are not: there is no room for more.
+    let windows: Vec<_> = streams.map(|stream| updates(&client, stream) > 0).to_vec();
+    assert_eq!(windows, [true, true, true, false]);
+    // They do not pay for that with a timeout.
+    for _ in 0..3 {
+        client.wait(50);
+        for stream in [1, 3, 5] {
+            client.feed(&data(stream, b"x", false));
+        }
+    }
+    assert_eq!(client.refused, []);
+    // The oldest may go on, and when it ends, so may the others.
+    for _ in 0..4 {
+        client.feed(&data(1, &[b'x'; 15_000], false));
+    }
+    assert!(updates(&client, 1) > 65_000);
+    assert_eq!(updates(&client, 7), 0);
+    client.feed(&data(1, b"", true));
+    assert_eq!(client.status(1), Some(200));
+    assert!(updates(&client, 7) > 0);
+}
+
+#[test]
 fn a_body_above_the_limit_is_refused() {
     let limits = crate::Limits { body: Some(5), ..crate::Limits::default() };
     let mut client = Client::with(App::Echo, limits.clone(), Limits::default());

@@ -58,3 +58,63 @@ fn cut_anywhere() {
         assert_eq!(run(&bytes), whole, "byte by byte");
     }
 }
+
+/// Numbers that look random and are the same each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        ((self.0 >> 33) % u64::from(limit)) as u32
+    }
+
+    fn bytes(&mut self, most: u32) -> Vec<u8> {
+        (0..self.below(most)).map(|_| self.below(256) as u8).collect()
+    }
+}
+
+fn some_frame(numbers: &mut Numbers) -> Vec<u8> {
+    let stream = numbers.below(12);
+    let flags = numbers.below(256) as u8;
+    match numbers.below(10) {
+        0 => headers(stream | 1, &GET, numbers.below(2) == 0),
+        1 => headers(stream | 1, &POST, false),
+        2 => frame(1, flags, stream, &block(&GET)),
+        3 => frame(9, flags, stream, &block(&[("x", "y")])),
+        4 => data(stream, &numbers.bytes(40), flags.is_multiple_of(2)),
+        5 => settings(&[(numbers.below(10) as u16, numbers.below(70_000))]),
+        6 => window_update(stream, numbers.below(3) * numbers.below(1 << 30)),
+        7 => reset(stream | 1),
+        8 => frame(1, 0x5, stream | 1, &numbers.bytes(30)),
+        _ => frame(numbers.below(18) as u8, flags, stream, &numbers.bytes(20)),
+    }
+}
+
+#[test]
+fn frames_at_random_cut_at_random() {
+    let mut numbers = Numbers(4);
+    let mut survived = 0;
+    for round in 0..3000 {
+        let mut input = hello();
+        for _ in 0..numbers.below(12) {
+            input.extend(some_frame(&mut numbers));
+        }
+        let whole = run(&[&input]);
+        survived += u32::from(!whole.2);
+        for _ in 0..4 {
+            let cut = numbers.below(input.len() as u32 + 1) as usize;
+            let (first, second) = input.split_at(cut);
+            assert_eq!(run(&[first, second]), whole, "round {round}, cut at {cut}: {input:?}");
+        }
+        // With an application that answers, and time that goes by, everything has an end.
+        let mut client = Client::raw(App::Echo, crate::Limits::default(), Limits::default());
+        client.feed(&input);
+        client.engine.shutdown(client.now);
+        for _ in 0..70 {
+            client.wait(3);
+        }
+        assert!(client.is_over(), "round {round}: {input:?}");
+    }
+    // The test would show little if all of them ended at once.
+    assert!(survived > 200, "{survived} of 3000");
+}

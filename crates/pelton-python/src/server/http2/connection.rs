@@ -1,12 +1,11 @@
 //! One client's HTTP/2 connection: between the loop's transport and the engine.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
 use std::io;
 use std::rc::{Rc, Weak};
 
 use pelton_http::h1::{Fate, Head, RequestError};
-use pelton_http::h2::{self, Event, StreamId};
+use pelton_http::h2::{self, Event, StreamId, StreamMap};
 use pelton_http::websocket::Handshake;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -30,7 +29,7 @@ pub(in crate::server) struct Http2Connection {
     pub(super) shared: Rc<Shared>,
     pub(super) engine: RefCell<h2::Connection>,
     /// What is under way, by stream.
-    work: RefCell<HashMap<StreamId, Work>>,
+    work: RefCell<StreamMap<Work>>,
     /// Streams whose applications ended while the engine was busy.
     pub(super) ended: RefCell<Vec<StreamId>>,
     me: Weak<Self>,

@@ -146,21 +146,19 @@ impl Carrier for Http2Stream {
 
     fn accept(
         &self,
-        handshake: &Handshake,
+        _handshake: &Handshake,
         subprotocol: Option<&str>,
         fields: FieldIter<'_, '_>,
     ) -> Result<Vec<u8>, ResponseError> {
         let shared = &self.connection.shared;
-        let chosen = subprotocol.map(|name| (&b"sec-websocket-protocol"[..], name.as_bytes()));
+        let mut all: Vec<(&[u8], &[u8])> = Vec::new();
+        all.extend(subprotocol.map(|name| (&b"sec-websocket-protocol"[..], name.as_bytes())));
+        for (name, value) in fields {
+            all.push((name, value));
+        }
         let stamp = shared.stamp.borrow();
         let mut engine = self.connection.engine.borrow_mut();
-        let _ = handshake;
-        engine.start_response(
-            self.id,
-            &stamp,
-            200,
-            chosen.into_iter().chain(fields.map(|(name, value)| (name, value))),
-        )?;
+        engine.start_response(self.id, &stamp, 200, all.into_iter())?;
         engine.send_body(shared.now(), self.id, b"", true)?;
         shared.counters.count_status(200);
         let early = engine.body(self.id).to_vec();
