@@ -13,12 +13,10 @@ def swap() -> None:
     """From here on, whoever imports an app, a router or a route of Starlette gets ours."""
     import starlette.applications
     import starlette.background
-    import starlette.datastructures
-    import starlette.exceptions
     import starlette.routing
 
     from pelton import web
-    from pelton.web import datastructures
+    from pelton.web.applications import _DEFAULT_HANDLERS
 
     class Starlette(web.FastAPI):
         """`FastAPI` with Starlette's signature, and no routes of its own."""
@@ -41,6 +39,9 @@ def swap() -> None:
                 openapi_url=None,
                 **more,
             )
+            # FastAPI answers these as JSON.
+            for error in _DEFAULT_HANDLERS.keys() - (exception_handlers or {}).keys():
+                del self.exception_handlers[error]
 
     class Router(web.APIRouter):
         """`APIRouter` with Starlette's positional parameters."""
@@ -63,13 +64,11 @@ def swap() -> None:
             for cls, args, kwargs in reversed(middleware or []):
                 self.middleware_stack = cls(self.middleware_stack, *args, **kwargs)
 
+    # Not the exceptions and UploadFile: Starlette's own code makes these, before and after.
     modules: list[tuple[Any, str, type]] = [
         (starlette.applications, "Starlette", Starlette),
         (starlette.routing, "Router", Router),
         (starlette.background, "BackgroundTasks", web.BackgroundTasks),
-        (starlette.datastructures, "UploadFile", datastructures.UploadFile),
-        (starlette.exceptions, "HTTPException", web.HTTPException),
-        (starlette.exceptions, "WebSocketException", web.WebSocketException),
     ]
     for module, name, ours in modules:
         setattr(module, name, ours)
