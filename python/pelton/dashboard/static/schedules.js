@@ -33,7 +33,7 @@ function scheduleRow(item) {
   const pause = button("Pause", () => perform(item, pause.dataset.action));
   const row = h("tr", {}, cell("Schedule", "name", item.name, task), when,
     cell("Queue", "", item.queue), next, cell("Last", "number", last, never),
-    cell("", "buttons", pause, button("Run now", () => perform(item, "run"))));
+    cell("", "actions", pause, " ", button("Run now", () => perform(item, "run"))));
   row.update = (now) => {
     when.replaceChildren(...describe(now));
     pause.dataset.action = now.paused ? "resume" : "pause";
@@ -64,5 +64,9 @@ async function perform(item, action) {
 
 function describe(schedule) {
   if (schedule.cron === null) return [`every ${duration(schedule.every)}`];
+  if (schedule.cron.startsWith("@at ")) {
+    return [`once, ${absolute(Number(schedule.cron.slice(4)) / 1e6)}`];
+  }
+  if (schedule.cron.startsWith("@")) return [h("code", {}, schedule.cron.slice(1))];
   return [h("code", {}, schedule.cron), ` ${schedule.tz}`];
 }

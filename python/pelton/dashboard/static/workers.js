@@ -1,4 +1,4 @@
-// Workers: who runs jobs, and how much each has done.
+// Workers: who runs jobs, how much each has done, and the limits that hold across them.
 
 import { attribute, cell, follow, h, table, text } from "./dom.js";
 import { absolute, count, relative } from "./format.js";
@@ -12,7 +12,10 @@ export function workers(model) {
     h("p", {}, "No worker is running, so jobs wait in their queues."),
     h("p", {}, "Start one with ", h("code", {}, "pelton worker APP"), ", or all at once with ",
       h("code", {}, "pelton run APP"), "."));
-  const element = h("section", {}, h("h1", {}, "Workers"), rows.element, empty);
+  const limits = table("Limits", [["Of", ""], ["At a time", "number"], ["A second", "number"],
+    ["Burst", "number"]]);
+  const limited = h("section", {}, h("h2", {}, "Limits across workers"), limits.element);
+  const element = h("section", {}, h("h1", {}, "Workers"), rows.element, empty, limited);
 
   function update() {
     const items = model.brokers.flatMap((broker, index) => broker.workers.map(
@@ -21,8 +24,24 @@ export function workers(model) {
     follow(rows.body, items, (one) => `${one.broker} ${one.name}`, workerRow);
     rows.element.hidden = items.length === 0;
     empty.hidden = items.length > 0;
+    const bounds = model.brokers.flatMap((broker, index) => (broker.limits ?? []).map(
+      (limit) => ({ ...limit, broker: index }),
+    ));
+    follow(limits.body, bounds, (one) => `${one.broker} ${one.scope}`, limitRow);
+    limited.hidden = bounds.length === 0;
   }
   return { element, update };
+}
+
+function limitRow(item) {
+  const values = ["At a time", "A second", "Burst"].map((label) => cell(label, "number"));
+  const row = h("tr", {}, cell("Of", "name", item.scope), values);
+  row.update = (next) => {
+    [next.concurrency, next.rate, next.burst].forEach(
+      (value, index) => text(values[index], value === null ? "" : String(value)),
+    );
+  };
+  return row;
 }
 
 function workerRow(item) {
