@@ -457,17 +457,39 @@ impl<'a> Walk<'a> {
         self.workers.push(dead);
     }
 
-    /// A process that dies in the middle of a group: nothing of it has happened.
+    /// A process that dies in the middle of a group, after any of its writes: nothing of it has
+    /// happened.
     fn crash_broker(&mut self) {
         let now = self.now;
-        let victim = self.any();
-        self.broker.begin().unwrap();
-        self.broker.enqueue(&[Arc::new(job())], &[], now).unwrap();
-        if let Some(id) = victim {
-            self.broker.cancel(id, "never happened", now).unwrap();
-        }
         let (row, spec) = (self.workers[0].row, self.workers[0].spec.clone());
-        self.broker.lease(row, &spec, 5, now).unwrap();
+        let held = self.workers[0].held.first().map(LeasedJob::lease);
+        let victim = self.any();
+        let mut chance = self.random.clone();
+        self.broker.begin().unwrap();
+        for write in 0..self.random.below(7) {
+            match (write, held, victim) {
+                (0, _, _) => {
+                    self.broker.enqueue(&[Arc::new(job())], &[], now).unwrap();
+                }
+                (1, _, Some(id)) => {
+                    self.broker.cancel(id, "never happened", now).unwrap();
+                }
+                (2, Some(lease), _) if self.can.steps => {
+                    self.broker.save_step(lease, "never happened", b"1").unwrap();
+                }
+                (3, _, Some(id)) if self.can.steps => {
+                    self.broker.signal(id, "s", b"1", now).unwrap();
+                }
+                (4, Some(lease), _) => {
+                    let outcome = Outcome { lease, end: End::Success(b"never".to_vec()) };
+                    self.broker.finish(row, &[outcome], now, &mut chance).unwrap();
+                }
+                (5, _, _) => {
+                    self.broker.lease(row, &spec, 5, now).unwrap();
+                }
+                _ => {}
+            }
+        }
         // The dead one lets go before another opens, as a dead process does.
         let other = SqliteBroker::open("memory://").unwrap();
         drop(std::mem::replace(&mut self.broker, Box::new(other)));
