@@ -466,8 +466,8 @@ impl<'a> Walk<'a> {
         let victim = self.any();
         let mut chance = self.random.clone();
         self.broker.begin().unwrap();
-        for write in 0..self.random.below(7) {
-            match (write, held, victim) {
+        for step in 0..self.random.below(7) {
+            match (step, held, victim) {
                 (0, _, _) => {
                     self.broker.enqueue(&[Arc::new(job())], &[], now).unwrap();
                 }
