@@ -119,9 +119,14 @@ async def _check_attempts(jobs: Jobs, record: JobRecord, ran: Counter[tuple[str,
 
 
 def _check_ticks(ticks: list[JobRecord], began: float) -> None:
-    """No tick fired twice: there are no more jobs than ticks."""
-    most = (time.time() - began) / _TICK_SECONDS + 1
-    assert 0 < len(ticks) <= most, f"{len(ticks)} jobs of {most:.0f} ticks"
+    """No tick fired twice: there are no more jobs than ticks.
+
+    A leader that was killed is followed after 10 seconds, so a short run may have none.
+    """
+    seconds = time.time() - began
+    most = seconds / _TICK_SECONDS + 1
+    assert len(ticks) <= most, f"{len(ticks)} jobs of {most:.0f} ticks"
+    assert ticks or seconds < 60, f"not one tick in {seconds:.0f} s"
 
 
 async def remove_all(jobs: Jobs) -> int:
