@@ -1,6 +1,7 @@
-"""Jobs that do nothing, with results: ours on SQLite beside Celery, Dramatiq, ARQ and taskiq on
-Redis, and taskito on SQLite. Enqueued one at a time, in bulk, and run; the machine's cores are
-shared by the worker and the broker, as in a small production.
+"""Jobs that do nothing, with results: ours on SQLite, Redis and PostgreSQL beside Celery, Dramatiq,
+ARQ and taskiq on the same Redis, and taskito on SQLite. Enqueued one at a time, from many
+coroutines and in bulk, and run; the machine's cores are shared by the worker and the broker, as in
+a small production.
 """
 
 from __future__ import annotations
@@ -14,22 +15,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import harness
+from tests.jobs.servers import Postgres, running
 
 # How many jobs a repetition runs and enqueues, so that each takes about two seconds.
 COUNTS = {
     "pelton": (20_000, 100_000),
+    "pelton-redis": (40_000, 200_000),
+    "pelton-postgresql": (15_000, 60_000),
     "taskito": (400, 20_000),
     "celery": (2_000, 3_000),
     "dramatiq": (6_000, 10_000),
     "arq": (2_000, 4_000),
     "taskiq": (3_000, 5_000),
 }
-ON_SQLITE = {"pelton", "taskito"}
+# What needs no Redis.
+WITHOUT_REDIS = {"pelton", "pelton-postgresql", "taskito"}
 # Peers whose requirements contradict the others' have an environment of their own.
 INTERPRETERS = {"arq": str(Path(__file__).parent / ".venv-arq/bin/python")}
 # One at a time is slower than in bulk.
 SINGLY = 10_000
-CASES = ("enqueue, one at a time", "enqueue, in bulk", "run, with results")
+CASES = (
+    "enqueue, one at a time",
+    "enqueue, 100 coroutines",
+    "enqueue, in bulk",
+    "run, with results",
+)
+STEPS = ("enqueue", "concurrent", "bulk")
 
 
 def main() -> int:
@@ -41,20 +52,29 @@ def main() -> int:
     results = harness.Results("jobs", "jobs/s", options, versions)
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
         port = None
-        if set(harness.chosen(list(COUNTS), options.peers)) - ON_SQLITE:
+        if set(harness.chosen(list(COUNTS), options.peers)) - WITHOUT_REDIS:
             port = stack.enter_context(redis(Path(scratch)))
             versions["redis-server"] = server_version()
+        database = None
+        if "pelton-postgresql" in harness.chosen(list(COUNTS), options.peers):
+            database = stack.enter_context(running(Postgres))
 
         def run(case: str, peer: str) -> float:
             run_count, enqueue_count = (
                 max(100, round(count * options.seconds / 2)) for count in COUNTS[peer]
             )
             with fresh(Path(scratch), port):
-                if case == CASES[0]:
-                    return drive(peer, "enqueue", min(enqueue_count, SINGLY))
-                if case == CASES[1]:
-                    return drive(peer, "bulk", enqueue_count)
-                return run_all(peer, run_count)
+                os.environ.pop("BENCH_PELTON", None)
+                if peer == "pelton-redis":
+                    os.environ["BENCH_PELTON"] = os.environ["BENCH_REDIS"]
+                elif database is not None and peer == "pelton-postgresql":
+                    os.environ["BENCH_PELTON"] = database.url()
+                if case == CASES[-1]:
+                    return run_all(peer, run_count)
+                step = STEPS[CASES.index(case)]
+                return drive(
+                    peer, step, min(enqueue_count, SINGLY) if step == "enqueue" else enqueue_count
+                )
 
         print(results.header(list(COUNTS)))
         results.measure(CASES, list(COUNTS), run)
@@ -81,7 +101,7 @@ def drive(peer: str, step: str, count: int) -> float:
     """The rate that a step prints; 0 for a step that prints none."""
     said = harness.output_of(command(peer, step, count), role="", timeout=120)
     if said.strip() == "none":
-        raise harness.Absent("has no bulk enqueue")
+        raise harness.Absent("has no such enqueue")
     return float(said or 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ PROGRAMS = {
     "h2load": (("h2load",), "nghttp2-client"),
     "nghttp": (("nghttp",), "nghttp2-client"),
     "nginx": (("nginx",), "nginx-light"),
+    "postgres": (("postgres",), "postgresql"),
     "redis-server": (("redis-server",), "redis-server"),
     "wrk": (("wrk",), "wrk"),
     "cc": (("cc",), "gcc"),
@@ -43,8 +45,9 @@ def required(item: pytest.Item) -> Iterator[str]:
 
 
 def executable(program: str) -> str | None:
-    """The path of a program of `PROGRAMS`, or None; Debian keeps servers in /usr/sbin."""
-    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
+    """The path of a program of `PROGRAMS`, or None; Debian keeps some off PATH."""
+    servers = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", *servers))
     names, _ = PROGRAMS[program]
     return next((found for name in names if (found := shutil.which(name, path=path))), None)
 

@@ -10,7 +10,7 @@ from arq import create_pool
 from arq.connections import RedisSettings
 from redis import Redis
 
-from bench.jobs.queue import redis_url, timed_async
+from bench.jobs.queue import concurrently, redis_url, timed_async
 
 SETTINGS = RedisSettings.from_dsn(redis_url())
 
@@ -46,6 +46,15 @@ class Queue:
                     await pool.enqueue_job("noop", number)
 
             return await timed_async(one_at_a_time)
+
+        return asyncio.run(connected())
+
+    def enqueue_concurrently(self, count: int) -> float | None:
+        """`await pool.enqueue_job(...)`, in many coroutines."""
+
+        async def connected() -> float:
+            pool = await create_pool(SETTINGS)
+            return await concurrently(lambda number: pool.enqueue_job("noop", number), count)
 
         return asyncio.run(connected())
 

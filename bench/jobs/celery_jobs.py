@@ -29,6 +29,10 @@ class Queue:
         """`task.delay(...)`."""
         return timed(lambda: [noop.delay(number) for number in range(count)])
 
+    def enqueue_concurrently(self, count: int) -> float | None:
+        """Celery's calls are not awaited."""
+        return None
+
     def enqueue_many(self, count: int) -> float | None:
         """Celery sends one at a time."""
         return None

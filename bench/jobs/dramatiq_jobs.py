@@ -33,6 +33,10 @@ class Queue:
         """`actor.send(...)`."""
         return timed(lambda: [noop.send(number) for number in range(count)])
 
+    def enqueue_concurrently(self, count: int) -> float | None:
+        """Dramatiq's calls are not awaited."""
+        return None
+
     def enqueue_many(self, count: int) -> float | None:
         """Dramatiq sends one at a time."""
         return None

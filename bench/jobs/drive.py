@@ -1,7 +1,7 @@
 """One step of the benchmark on one peer: `python -m bench.jobs.drive PEER STEP COUNT`.
 
-`enqueue` and `bulk` print jobs a second; `fill` enqueues for a run; `watch` prints how many jobs a
-second a worker ends, from the first to the last; `worker` becomes the worker.
+`enqueue`, `concurrent` and `bulk` print jobs a second; `fill` enqueues for a run; `watch` prints how
+many jobs a second a worker ends, from the first to the last; `worker` becomes the worker.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ STUCK_SECONDS = 20.0
 def main() -> int:
     """Do the step."""
     peer, step, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    queue: JobQueue = import_module(f"bench.jobs.{peer}_jobs").Queue()
+    # What follows a hyphen says where it keeps its jobs.
+    queue: JobQueue = import_module(f"bench.jobs.{peer.split('-')[0]}_jobs").Queue()
     if step == "worker":
         command = queue.worker()
         os.execv(command[0], command)
     elif step == "enqueue":
         print(count / queue.enqueue(count))
-    elif step == "bulk":
-        seconds = queue.enqueue_many(count)
+    elif step in ("bulk", "concurrent"):
+        many = queue.enqueue_many if step == "bulk" else queue.enqueue_concurrently
+        seconds = many(count)
         print("none" if seconds is None else count / seconds)
     elif step == "fill":
         if queue.enqueue_many(count) is None:

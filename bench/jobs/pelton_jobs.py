@@ -1,4 +1,4 @@
-"""Pelton on SQLite: one worker process."""
+"""Pelton, on the store that the environment names: one worker process."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import sys
 from collections.abc import Awaitable, Callable
 
 import pelton
-from bench.jobs.queue import batches, directory, timed_async
+from bench.jobs.queue import batches, concurrently, pelton_url, timed_async
 from pelton.jobs import Jobs
 
-jobs = Jobs(f"sqlite:///{directory()}/pelton.db")
+jobs = Jobs(pelton_url())
 
 ENDED = {"succeeded", "dead", "cancelled"}
 
@@ -31,6 +31,15 @@ class Queue:
                 await noop.enqueue(number)
 
         return pelton.run(opened(one_at_a_time))
+
+    def enqueue_concurrently(self, count: int) -> float | None:
+        """`await task.enqueue(...)`, in many coroutines."""
+
+        async def connected() -> float:
+            async with jobs:
+                return await concurrently(noop.enqueue, count)
+
+        return pelton.run(connected())
 
     def enqueue_many(self, count: int) -> float | None:
         """`await task.enqueue_many(...)`."""

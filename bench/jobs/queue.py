@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,10 @@ class JobQueue(Protocol):
 
     def enqueue(self, count: int) -> float:
         """Enqueue jobs, each accepted before the next; the seconds it took."""
+        ...
+
+    def enqueue_concurrently(self, count: int) -> float | None:
+        """Enqueue jobs from `CALLERS` coroutines; the seconds, or None where the peer cannot."""
         ...
 
     def enqueue_many(self, count: int) -> float | None:
@@ -30,11 +35,31 @@ class JobQueue(Protocol):
 
 
 BATCH = 1000
+CALLERS = 100
 
 
 def redis_url() -> str:
     """The server that the benchmark started."""
     return os.environ["BENCH_REDIS"]
+
+
+def pelton_url() -> str:
+    """Where Pelton keeps its jobs this time."""
+    return os.environ.get("BENCH_PELTON") or f"sqlite:///{directory()}/pelton.db"
+
+
+async def concurrently(enqueue: Callable[[int], Awaitable[object]], count: int) -> float:
+    """The seconds that `CALLERS` coroutines take, each of which awaits one call after another."""
+
+    async def caller(numbers: range) -> None:
+        for number in numbers:
+            await enqueue(number)
+
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for first in range(CALLERS):
+            group.create_task(caller(range(first, count, CALLERS)))
+    return time.perf_counter() - started
 
 
 def directory() -> Path:

@@ -8,7 +8,7 @@ import sys
 from redis import Redis
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
-from bench.jobs.queue import redis_url, timed_async
+from bench.jobs.queue import concurrently, redis_url, timed_async
 
 broker = ListQueueBroker(redis_url()).with_result_backend(RedisAsyncResultBackend(redis_url()))
 
@@ -37,6 +37,17 @@ class Queue:
                     await noop.kiq(number)
 
             seconds = await timed_async(one_at_a_time)
+            await broker.shutdown()
+            return seconds
+
+        return asyncio.run(connected())
+
+    def enqueue_concurrently(self, count: int) -> float | None:
+        """`await task.kiq(...)`, in many coroutines."""
+
+        async def connected() -> float:
+            await broker.startup()
+            seconds = await concurrently(noop.kiq, count)
             await broker.shutdown()
             return seconds
 

@@ -26,6 +26,10 @@ class Queue:
         """`task.delay(...)`."""
         return timed(lambda: [noop.delay(number) for number in range(count)])
 
+    def enqueue_concurrently(self, count: int) -> float | None:
+        """taskito's calls are not awaited."""
+        return None
+
     def enqueue_many(self, count: int) -> float | None:
         """`queue.enqueue_many(...)`."""
         return timed(

@@ -41,9 +41,23 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], what: str) -> N
         await asyncio.sleep(0.01)
 
 
+class Place:
+    """The broker of this test; None is SQLite's."""
+
+    url: str | None = None
+
+
+PLACE = Place()
+
+
+def new_url(tmp_path: Path) -> str:
+    """Where this test keeps its jobs: the same each time, and empty at first."""
+    return PLACE.url or f"sqlite:///{tmp_path / 'jobs.db'}"
+
+
 def new_jobs(tmp_path: Path) -> Jobs:
-    """A Jobs object on a new database."""
-    return Jobs(f"sqlite:///{tmp_path / 'jobs.db'}")
+    """A Jobs object on this test's broker."""
+    return Jobs(new_url(tmp_path))
 
 
 @asynccontextmanager

@@ -17,16 +17,18 @@ from pathlib import Path
 import pytest
 
 from tests.jobs import program
-from tests.jobs.support import PATIENCE, on_loop, until
+from tests.jobs.support import PATIENCE, new_url, on_loop, until
+
+BROKERS = ("sqlite", "redis")
 
 ROOT = Path(__file__).parents[2]
 LEASE = "0.5"
 
 
 @pytest.fixture(autouse=True)
-def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def broker(on_broker: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' own database, for this process and its children."""
-    monkeypatch.setenv("PELTON_BROKER", f"sqlite:///{tmp_path / 'jobs.db'}")
+    monkeypatch.setenv("PELTON_BROKER", new_url(tmp_path))
 
 
 class Children:

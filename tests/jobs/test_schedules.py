@@ -10,6 +10,8 @@ import pytest
 from pelton.jobs import InvalidArguments, Jobs, Scheduler, Task
 from tests.jobs.support import new_jobs, on_loop, until, working
 
+BROKERS = ("sqlite", "redis")
+
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Jobs:

@@ -15,6 +15,8 @@ import pytest
 from pelton.jobs import JobCancelled, JobContext, JobFailed, Jobs, Retry, Worker
 from tests.jobs.support import new_jobs, on_loop, until, working
 
+BROKERS = ("sqlite", "redis")
+
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Jobs:

@@ -19,6 +19,8 @@ from pelton.jobs import (
 )
 from tests.jobs.support import new_jobs, on_loop, until, working
 
+BROKERS = ("sqlite", "redis")
+
 
 class Tasks:
     """A few tasks that calculate."""

@@ -3,7 +3,9 @@
 //! A [`Broker`] is driven by one thread. Writes come in groups: [`Broker::begin`], any number of
 //! operations, [`Broker::commit`]; nothing is true, and nobody may be told, before the commit
 //! returned. Each operation is atomic by itself: one that fails leaves nothing behind and does
-//! not hurt the others of its group. Every broker passes `pelton_testkit::broker_conformance`.
+//! not hurt the others of its group. Where the store is a server, an operation may have happened
+//! although its group, or the process, ended before it was told: each is safe to be found done.
+//! Every broker passes `pelton_testkit::broker_conformance`.
 
 use std::sync::Arc;
 
@@ -104,6 +106,34 @@ pub struct Tick {
     pub next_at: Time,
 }
 
+/// What one caller wants to be written: all or none of it.
+#[derive(Clone, Debug)]
+pub struct EnqueueCall {
+    /// The jobs.
+    pub jobs: Vec<Arc<NewJob>>,
+    /// Which of them wait for which jobs.
+    pub edges: Vec<Edge>,
+}
+
+/// What others wrote, as a store tells it by itself.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// There may be work for those who wait.
+    Work,
+    /// Running jobs are to be cancelled.
+    Cancels,
+    /// These jobs have new versions.
+    Jobs(Vec<JobId>),
+    /// Anything: the connection that would have told was away.
+    Anything,
+}
+
+/// Who is told of others' writes.
+pub trait Ears: Send + Sync {
+    /// Called from a thread of the broker's; must not block.
+    fn hear(&self, news: News);
+}
+
 /// Keeps jobs. See the module's text for the protocol of groups.
 pub trait Broker: Send {
     /// Begins a group of writes.
@@ -119,8 +149,16 @@ pub trait Broker: Send {
         edges: &[Edge],
         now: Time,
     ) -> Result<Vec<JobId>, BrokerError>;
-    /// Up to `limit` jobs for a worker, best priority first, of each queue the oldest due. Makes due jobs
-    /// ready, ends expired ones and takes over lost leases on the way.
+    /// `enqueue` for several callers: one's failure is not another's.
+    fn enqueue_all(
+        &mut self,
+        calls: &[EnqueueCall],
+        now: Time,
+    ) -> Vec<Result<Vec<JobId>, BrokerError>> {
+        calls.iter().map(|call| self.enqueue(&call.jobs, &call.edges, now)).collect()
+    }
+    /// Up to `limit` jobs for a worker, best priority first, of each queue the oldest due. Makes
+    /// due jobs ready, ends expired ones and takes over lost leases on the way.
     fn lease(
         &mut self,
         worker: WorkerRow,
@@ -184,6 +222,12 @@ pub trait Broker: Send {
     fn work_at(&mut self, spec: &WorkerSpec, now: Time) -> Result<Option<Time>, BrokerError>;
     /// Whether other processes wrote since the last call. Outside a group.
     fn was_changed_by_others(&mut self) -> Result<bool, BrokerError>;
+    /// Tells `ears` of others' writes from now on, and of one's own as it likes. `false`: this
+    /// store cannot, and is to be asked (`was_changed_by_others`).
+    fn listen(&mut self, ears: Arc<dyn Ears>) -> Result<bool, BrokerError> {
+        drop(ears);
+        Ok(false)
+    }
     /// Running jobs of a worker that are to be cancelled. Outside a group.
     fn cancels(&mut self, worker: WorkerRow) -> Result<Vec<JobId>, BrokerError>;
 
@@ -342,9 +386,13 @@ pub fn open(url: &str) -> Result<Box<dyn Broker>, BrokerError> {
         Some(("sqlite" | "memory", _)) => {
             Ok(Box::new(crate::brokers::sqlite::SqliteBroker::open(url)?))
         }
+        Some(("redis" | "rediss" | "redis+sentinel" | "rediss+sentinel", _)) => {
+            Ok(Box::new(crate::brokers::redis::RedisBroker::open(url)?))
+        }
         _ => Err(BrokerError::Open(format!(
-            "no broker for {url:?}: use sqlite:///relative/path.db or sqlite:////absolute/path.db, \
-             or memory:// in tests"
+            "no broker for {:?}: use sqlite:///relative/path.db, sqlite:////absolute/path.db, \
+             redis://host:6379/0, or memory:// in tests",
+            url.split_once('@').map_or(url, |(_, rest)| rest)
         ))),
     }
 }

@@ -21,6 +21,9 @@ pub struct RetryPolicy {
 /// lease uses up no retry (the job did nothing wrong, its worker went away), so this bounds it.
 pub const MAX_LOSSES: u32 = 5;
 
+/// Dead jobs are kept at least this long: somebody has to look at them. Seconds.
+pub const DEAD_TTL_MIN: f64 = 30.0 * 86_400.0;
+
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {

@@ -4,9 +4,12 @@
 
 pub mod broker_conformance;
 pub mod clock;
+pub mod link;
 pub mod random;
+pub mod servers;
 pub mod temporary;
 
 pub use clock::ManualClock;
+pub use link::Link;
 pub use random::Random;
 pub use temporary::TemporaryDirectory;

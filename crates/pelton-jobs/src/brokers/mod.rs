@@ -1,3 +1,5 @@
 //! Where jobs are kept: one module for each kind of store.
 
+pub mod redis;
 pub mod sqlite;
+mod unquote;

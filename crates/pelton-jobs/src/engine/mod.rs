@@ -5,27 +5,27 @@
 //! unless they want to: every call takes a [`Reply`], which is called from the thread that has the
 //! answer, after the commit that made it true.
 //!
-//! Other processes' writes are seen within [`POLL`], while somebody here waits for some, and
-//! within [`POLL_BUSY`] while they come.
+//! Other processes' writes are told by the store where it can, and else seen within [`POLL`], while
+//! somebody here waits for some, and within [`POLL_BUSY`] while they come.
 
 mod lane;
 mod reader;
 mod reply;
 mod writer;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use self::lane::Lane;
 use self::reader::{ReadMessage, ReadThread, WatchCall};
 use self::writer::{Action, LeaseCall, Operation, WriteMessage, WriteThread};
-use crate::broker::{Broker, Reader, WorkerRow, WorkerSpec};
+use crate::broker::{Broker, Ears, EnqueueCall, News, Reader, WorkerRow, WorkerSpec};
 use crate::clock::{Clock, SystemClock};
 use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::job::LeasedJob;
+use crate::job::{Edge, LeasedJob, NewJob};
 use crate::record::JobRecord;
 use crate::time::Time;
 
@@ -56,6 +56,36 @@ struct Shared {
     clock: Arc<dyn Clock>,
     /// Calls of `watch` under way: nobody is told of changes while it is 0.
     watchers: AtomicUsize,
+    /// What the store told of, and the writing thread has not looked at.
+    heard_work: AtomicBool,
+    heard_cancels: AtomicBool,
+}
+
+/// Passes on what a store tells, for as long as the engine is there.
+struct Hearing(Weak<Shared>);
+
+impl Ears for Hearing {
+    fn hear(&self, news: News) {
+        let Some(shared) = self.0.upgrade() else { return };
+        let (work, cancels) = match &news {
+            News::Work => (true, false),
+            News::Cancels => (false, true),
+            News::Jobs(_) => (false, false),
+            News::Anything => (true, true),
+        };
+        let new_work = work && !shared.heard_work.swap(true, Ordering::SeqCst);
+        let new_cancels = cancels && !shared.heard_cancels.swap(true, Ordering::SeqCst);
+        if new_work || new_cancels {
+            shared.writes.poke();
+        }
+        if shared.watchers.load(Ordering::SeqCst) > 0 {
+            match news {
+                News::Jobs(ids) => shared.reads.push(ReadMessage::Changed(ids)),
+                News::Anything => shared.reads.push(ReadMessage::ChangedByOthers),
+                News::Work | News::Cancels => {}
+            }
+        }
+    }
 }
 
 /// Who learns that running jobs are to be cancelled. Implemented by worker sessions.
@@ -75,15 +105,18 @@ impl Engine {
     }
 
     /// Drives `broker` by `clock`.
-    pub fn start(broker: Box<dyn Broker>, clock: Arc<dyn Clock>) -> Result<Self, BrokerError> {
+    pub fn start(mut broker: Box<dyn Broker>, clock: Arc<dyn Clock>) -> Result<Self, BrokerError> {
         let reader = broker.reader()?;
         let shared = Arc::new(Shared {
             writes: Lane::default(),
             reads: Lane::default(),
             clock,
             watchers: AtomicUsize::new(0),
+            heard_work: AtomicBool::new(false),
+            heard_cancels: AtomicBool::new(false),
         });
-        let writing = WriteThread::new(Arc::clone(&shared), broker);
+        let told = broker.listen(Arc::new(Hearing(Arc::downgrade(&shared))))?;
+        let writing = WriteThread::new(Arc::clone(&shared), broker, told);
         let reading = ReadThread::new(Arc::clone(&shared), reader);
         let engine = Self { shared, threads: Mutex::new(Vec::new()), pid: std::process::id() };
         engine.spawn("pelton-write", move || writing.run())?;
@@ -106,6 +139,15 @@ impl Engine {
         if let Some(reply) = self.refuse(reply) {
             let operation: Box<dyn Action> = Box::new(Operation::new(work, reply));
             self.shared.writes.push(WriteMessage::Operation(operation));
+        }
+    }
+
+    /// Has jobs written, all or none, with those of other callers in one go; the reply has their
+    /// ids, as `Broker::enqueue` gives them, when they are durable.
+    pub fn enqueue(&self, jobs: Vec<Arc<NewJob>>, edges: Vec<Edge>, reply: Reply<Vec<JobId>>) {
+        if let Some(reply) = self.refuse(reply) {
+            let call = EnqueueCall { jobs, edges };
+            self.shared.writes.push(WriteMessage::Enqueue(call, reply));
         }
     }
 

@@ -8,17 +8,25 @@ use std::time::{Duration, Instant};
 use super::reader::ReadMessage;
 use super::reply::Reply;
 use super::{BUSY, CancelPort, POLL, POLL_BUSY, Shared};
-use crate::broker::{Broker, Commit, WorkerRow, WorkerSpec};
+use crate::broker::{Broker, Commit, EnqueueCall, WorkerRow, WorkerSpec};
 use crate::error::BrokerError;
+use crate::id::JobId;
 use crate::job::LeasedJob;
 use crate::time::Time;
 
 /// A group is committed after this long, whatever waits: the others want their answer.
 const GROUP_TIME: Duration = Duration::from_millis(50);
 
+/// Jobs written in one go with those of other callers.
+const TOGETHER_MAX: usize = 4096;
+
+/// Where the store tells of others' writes: it is asked this often all the same.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What the writing thread is told.
 pub(super) enum WriteMessage {
     Operation(Box<dyn Action>),
+    Enqueue(EnqueueCall, Reply<Vec<JobId>>),
     Lease(LeaseCall),
     AddPort(Arc<dyn CancelPort>),
     RemovePort(WorkerRow),
@@ -66,6 +74,36 @@ where
     }
 }
 
+/// What callers want to be done, in the order in which they asked.
+enum Wish {
+    Action(Box<dyn Action>),
+    Enqueue(EnqueueCall, Reply<Vec<JobId>>),
+}
+
+impl Wish {
+    fn fail(self, error: BrokerError) {
+        match self {
+            Self::Action(action) => action.settle(Err(error)),
+            Self::Enqueue(_, reply) => reply.send(Err(error)),
+        }
+    }
+}
+
+/// What was done, and is to be told after the commit.
+enum Deed {
+    Action(Box<dyn Action>),
+    Enqueue(Reply<Vec<JobId>>, Result<Vec<JobId>, BrokerError>),
+}
+
+impl Deed {
+    fn settle(self, group: Result<(), BrokerError>) {
+        match self {
+            Self::Action(action) => action.settle(group),
+            Self::Enqueue(reply, result) => reply.send(group.and(result)),
+        }
+    }
+}
+
 /// A worker that waits for jobs.
 pub(super) struct LeaseCall {
     worker: WorkerRow,
@@ -93,8 +131,10 @@ impl LeaseCall {
 pub(super) struct WriteThread {
     shared: Arc<Shared>,
     broker: Box<dyn Broker>,
+    /// Whether the store tells of others' writes by itself.
+    told: bool,
     inbox: VecDeque<WriteMessage>,
-    operations: VecDeque<Box<dyn Action>>,
+    wishes: VecDeque<Wish>,
     leases: Vec<LeaseCall>,
     ports: Vec<Arc<dyn CancelPort>>,
     /// When another process was last seen to have written.
@@ -102,12 +142,13 @@ pub(super) struct WriteThread {
 }
 
 impl WriteThread {
-    pub(super) fn new(shared: Arc<Shared>, broker: Box<dyn Broker>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, broker: Box<dyn Broker>, told: bool) -> Self {
         Self {
             shared,
             broker,
+            told,
             inbox: VecDeque::new(),
-            operations: VecDeque::new(),
+            wishes: VecDeque::new(),
             leases: Vec::new(),
             ports: Vec::new(),
             others_wrote: None,
@@ -118,14 +159,14 @@ impl WriteThread {
         loop {
             let open = self.shared.writes.take(self.patience(), &mut self.inbox);
             self.sort_inbox();
-            if !open && self.operations.is_empty() {
+            if !open && self.wishes.is_empty() {
                 // Workers that wait for jobs learn of the end by their dropped replies.
                 return;
             }
             let now = self.shared.clock.now();
             self.look_abroad();
             let ready = self.ready_leases(now);
-            if !self.operations.is_empty() || !ready.is_empty() {
+            if !self.wishes.is_empty() || !ready.is_empty() {
                 self.write_group(ready, now);
             }
             self.answer_late_leases();
@@ -135,12 +176,20 @@ impl WriteThread {
     /// How long to sleep: not at all where there is more to do, for ever where nobody waits for
     /// what others may write.
     fn patience(&self) -> Option<Duration> {
-        if !self.operations.is_empty() || self.leases.iter().any(|call| call.work_at.is_none()) {
-            Some(Duration::ZERO)
-        } else {
-            let busy = self.others_wrote.is_some_and(|at| at.elapsed() < BUSY);
-            self.listens().then_some(if busy { POLL_BUSY } else { POLL })
+        if !self.wishes.is_empty() || self.leases.iter().any(|call| call.work_at.is_none()) {
+            return Some(Duration::ZERO);
         }
+        if !self.told {
+            let busy = self.others_wrote.is_some_and(|at| at.elapsed() < BUSY);
+            return self.listens().then_some(if busy { POLL_BUSY } else { POLL });
+        }
+        let (now, wall) = (Instant::now(), self.shared.clock.now());
+        let next = self.leases.iter().map(|call| {
+            let work = call.work_at.map_or(0.0, |at| at.since(wall).clamp(0.0, LOOK.as_secs_f64()));
+            call.deadline.saturating_duration_since(now).min(Duration::from_secs_f64(work))
+        });
+        // A microsecond more: not awake a moment before the time.
+        next.min().map(|next| next + Duration::from_micros(1))
     }
 
     fn listens(&self) -> bool {
@@ -152,7 +201,12 @@ impl WriteThread {
     fn sort_inbox(&mut self) {
         for message in self.inbox.drain(..) {
             match message {
-                WriteMessage::Operation(operation) => self.operations.push_back(operation),
+                WriteMessage::Operation(operation) => {
+                    self.wishes.push_back(Wish::Action(operation));
+                }
+                WriteMessage::Enqueue(call, reply) => {
+                    self.wishes.push_back(Wish::Enqueue(call, reply));
+                }
                 WriteMessage::Lease(call) => self.leases.push(call),
                 WriteMessage::AddPort(port) => self.ports.push(port),
                 WriteMessage::RemovePort(worker) => {
@@ -164,6 +218,15 @@ impl WriteThread {
 
     /// Looks whether other processes wrote, where that matters to somebody here.
     fn look_abroad(&mut self) {
+        if self.told {
+            if self.shared.heard_work.swap(false, Ordering::SeqCst) {
+                self.work_may_be_there();
+            }
+            if self.shared.heard_cancels.swap(false, Ordering::SeqCst) {
+                self.tell_cancels();
+            }
+            return;
+        }
         if !self.listens() {
             return;
         }
@@ -217,9 +280,14 @@ impl WriteThread {
         }
         let started = Instant::now();
         let mut done = Vec::new();
-        while let Some(mut operation) = self.operations.pop_front() {
-            operation.run(self.broker.as_mut(), now);
-            done.push(operation);
+        while let Some(wish) = self.wishes.pop_front() {
+            match wish {
+                Wish::Action(mut action) => {
+                    action.run(self.broker.as_mut(), now);
+                    done.push(Deed::Action(action));
+                }
+                Wish::Enqueue(call, reply) => self.enqueue_together(call, reply, now, &mut done),
+            }
             if started.elapsed() > GROUP_TIME {
                 break;
             }
@@ -230,22 +298,47 @@ impl WriteThread {
             .collect();
         match self.broker.commit() {
             Ok(commit) => {
-                for operation in done {
-                    operation.settle(Ok(()));
+                for deed in done {
+                    deed.settle(Ok(()));
                 }
                 self.settle_leases(leases, leased);
                 self.tell(commit);
             }
             Err(error) => {
-                self.operations = done.into_iter().chain(self.operations.drain(..)).collect();
+                for deed in done {
+                    deed.settle(Err(error.clone()));
+                }
                 self.fail_group(leases, &error);
             }
         }
     }
 
+    /// Writes the jobs of this caller and of those that come right after it.
+    fn enqueue_together(
+        &mut self,
+        call: EnqueueCall,
+        reply: Reply<Vec<JobId>>,
+        now: Time,
+        done: &mut Vec<Deed>,
+    ) {
+        let mut count = call.jobs.len();
+        let (mut calls, mut replies) = (vec![call], vec![reply]);
+        while count < TOGETHER_MAX && matches!(self.wishes.front(), Some(Wish::Enqueue(..))) {
+            if let Some(Wish::Enqueue(call, reply)) = self.wishes.pop_front() {
+                count += call.jobs.len();
+                calls.push(call);
+                replies.push(reply);
+            }
+        }
+        let results = self.broker.enqueue_all(&calls, now);
+        done.extend(
+            replies.into_iter().zip(results).map(|(reply, result)| Deed::Enqueue(reply, result)),
+        );
+    }
+
     fn fail_group(&mut self, leases: Vec<LeaseCall>, error: &BrokerError) {
-        for operation in self.operations.drain(..) {
-            operation.settle(Err(error.clone()));
+        for wish in self.wishes.drain(..) {
+            wish.fail(error.clone());
         }
         for call in leases {
             call.reply.send(Err(error.clone()));

@@ -20,6 +20,12 @@ pub const AT_RUN_TIME: &str = "@api";
 /// Missed ticks that a schedule may make up for.
 pub const CATCH_UP_MAX: u32 = 1000;
 
+/// Seconds that the lead lasts without a sign of life.
+pub(crate) const LEAD: f64 = 10.0;
+
+/// Schedules fired in one write; the rest follows in the next.
+pub(crate) const FIRE_MAX: i64 = 500;
+
 /// A schedule, as code declares it.
 #[derive(Clone, Debug)]
 pub struct ScheduleSpec {

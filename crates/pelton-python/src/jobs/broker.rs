@@ -103,7 +103,7 @@ impl Broker {
         let jobs: Vec<_> = jobs.iter().map(|job| Arc::clone(&job.get().job)).collect();
         let edges: Vec<_> = edges.iter().map(|edge| edge.get().edge).collect();
         answer(py, &self.courier, waiter, Route::new(ids), |reply| {
-            self.engine.write(move |broker, now| broker.enqueue(&jobs, &edges, now), reply);
+            self.engine.enqueue(jobs, edges, reply);
         })
     }
 

@@ -32,6 +32,12 @@ use crate::random::Random;
 pub trait Store {
     /// A broker on it.
     fn open(&self) -> Box<dyn Broker>;
+
+    /// Whether a process that dies in the middle of a group leaves nothing of it behind. Where each
+    /// operation happens at once, it leaves the whole operations that came before.
+    fn groups_are_atomic(&self) -> bool {
+        true
+    }
 }
 
 /// Makes a test of each check. The argument is an expression that makes a new, empty store.

@@ -442,7 +442,12 @@ impl<'a> Walk<'a> {
 
     /// A worker that dies without a word: the next of its name is another one.
     fn crash_worker(&mut self) {
-        let (at, now) = (self.random.below(LIVE), self.now);
+        let at = self.random.below(LIVE);
+        self.crash_worker_at(at);
+    }
+
+    fn crash_worker_at(&mut self, at: usize) {
+        let now = self.now;
         let spec = self.workers[at].spec.clone();
         let row = write(self.broker.as_mut(), |broker| broker.add_worker(&spec, now)).unwrap();
         let lease_until = now.after(10.0);
@@ -460,6 +465,9 @@ impl<'a> Walk<'a> {
     /// A process that dies in the middle of a group, after any of its writes: nothing of it has
     /// happened.
     fn crash_broker(&mut self) {
+        if !self.store.groups_are_atomic() {
+            return self.crash_between_operations();
+        }
         let now = self.now;
         let (row, spec) = (self.workers[0].row, self.workers[0].spec.clone());
         let held = self.workers[0].held.first().map(LeasedJob::lease);
@@ -493,6 +501,21 @@ impl<'a> Walk<'a> {
         // The dead one lets go before another opens, as a dead process does.
         let other = SqliteBroker::open("memory://").unwrap();
         drop(std::mem::replace(&mut self.broker, Box::new(other)));
+        self.broker = self.store.open();
+        self.reader = self.broker.reader().unwrap();
+    }
+
+    /// A process that dies after an operation, and before it could tell anybody: what that did has
+    /// happened, and jobs that were leased in it come back when its worker is given up.
+    fn crash_between_operations(&mut self) {
+        let now = self.now;
+        let new = self.new_job();
+        self.broker.begin().unwrap();
+        self.broker.enqueue(&[Arc::new(new.clone())], &[], now).unwrap();
+        self.jobs.insert(new.id, Self::model_of(new, &[], now));
+        self.lease();
+        let at = (0..LIVE).max_by_key(|at| self.workers[*at].held.len()).unwrap_or(0);
+        self.crash_worker_at(at);
         self.broker = self.store.open();
         self.reader = self.broker.reader().unwrap();
     }

@@ -6,12 +6,9 @@ use super::SqliteBroker;
 use super::fault::Fault;
 use crate::broker::{Chance, Progress, WorkerRow};
 use crate::job::{End, Lease, Outcome, Settled, check_blob};
-use crate::retry::Verdict;
+use crate::retry::{DEAD_TTL_MIN, Verdict};
 use crate::state::{self, Effect, Event, State};
 use crate::time::Time;
-
-/// Dead jobs are kept at least this long: somebody has to look at them. Seconds.
-pub(super) const DEAD_TTL_MIN: f64 = 30.0 * 86_400.0;
 
 /// A running job, as far as its end depends on it.
 pub(super) struct Running {

@@ -9,14 +9,8 @@ use super::fault::Fault;
 use crate::broker::Tick;
 use crate::id::JobId;
 use crate::job::{Extra, NewJob};
-use crate::schedule::{Rule, RuleParts, ScheduleSpec};
+use crate::schedule::{FIRE_MAX, LEAD, Rule, RuleParts, ScheduleSpec};
 use crate::time::Time;
-
-/// Seconds that the lead lasts without a sign of life.
-const LEAD: f64 = 10.0;
-
-/// Schedules fired in one write; the rest follows in the next.
-const FIRE_MAX: i64 = 500;
 
 /// A schedule that is due, as it was stored.
 struct Due {

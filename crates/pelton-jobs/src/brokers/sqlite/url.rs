@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::brokers::unquote::unquote;
 use crate::error::BrokerError;
 
 /// What a URL says.
@@ -75,27 +76,6 @@ impl Location {
         let path = PathBuf::from(format!("file:/pelton/{name}?vfs=memdb"));
         Ok(Self { path, synchronous: Synchronous::Normal, memory: true })
     }
-}
-
-/// `%20` and the like become what they stand for; what is not an escape stays.
-fn unquote(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (bytes[at], escape) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                at += 3;
-            }
-            (byte, _) => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
 }
 
 #[cfg(test)]

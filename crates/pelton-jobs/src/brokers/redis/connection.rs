@@ -1,0 +1,272 @@
+//! One connection to a Redis server.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use super::resp::{Commands, Unread, Value, parse};
+use super::url::Location;
+
+/// Bytes asked of the socket at a time.
+const CHUNK: usize = 64 << 10;
+const CHUNK_MAX: usize = 4 << 20;
+
+/// Bytes of one answer, at most: a lease of large payloads stays far below.
+const ANSWER_MAX: usize = 2 << 30;
+
+/// For a connection to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The connection is of no use any more: another one may be.
+    Lost(String),
+    /// The server will not have us: asking again does not help.
+    Refused(String),
+}
+
+impl From<std::io::Error> for Broken {
+    fn from(error: std::io::Error) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
+/// What bytes go over.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<super::tls::TlsStream>),
+}
+
+/// A connection that is logged in.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: Stream,
+    /// Read, and not yet given out: from `start`.
+    buffer: Vec<u8>,
+    start: usize,
+    /// Where the socket writes to.
+    chunk: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects, by way of the Sentinels where there are some, and logs in.
+    pub(super) fn open(location: &Location) -> Result<Self, Broken> {
+        let host = match &location.master {
+            Some(master) => find_master(location, master)?,
+            None => location.hosts[0].clone(),
+        };
+        let mut connection = Self::to(&host, location)?;
+        let mut login = Commands::default();
+        match (&location.user, &location.password) {
+            (Some(user), Some(password)) => {
+                login.add(&[b"AUTH", user.as_bytes(), password.as_bytes()]);
+            }
+            (None, Some(password)) => login.add(&[b"AUTH", password.as_bytes()]),
+            _ => {}
+        }
+        if location.database != 0 {
+            login.add(&[b"SELECT", location.database.to_string().as_bytes()]);
+        }
+        login.add(&[b"CLIENT", b"SETNAME", b"pelton"]);
+        for answer in connection.exchange(&login)? {
+            if let Value::Error(why) = answer {
+                return Err(if why.starts_with("LOADING") {
+                    Broken::Lost(why)
+                } else {
+                    Broken::Refused(why)
+                });
+            }
+        }
+        Ok(connection)
+    }
+
+    fn to((host, port): &(String, u16), location: &Location) -> Result<Self, Broken> {
+        let mut last = Broken::Lost(format!("{host} has no address"));
+        let timeout = CONNECT.min(location.patience);
+        for address in (host.as_str(), *port).to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, timeout) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    stream.set_read_timeout(Some(location.patience))?;
+                    stream.set_write_timeout(Some(location.patience))?;
+                    let stream = secure(stream, host, location.tls)?;
+                    return Ok(Self { stream, buffer: Vec::new(), start: 0, chunk: Vec::new() });
+                }
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
+    /// Sends commands, and waits for all answers.
+    pub(super) fn exchange(&mut self, commands: &Commands) -> Result<Vec<Value>, Broken> {
+        self.send(&commands.bytes)?;
+        (0..commands.count).map(|_| self.receive()).collect()
+    }
+
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(bytes)?,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => {
+                stream.write_all(bytes)?;
+                stream.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next answer.
+    pub(super) fn receive(&mut self) -> Result<Value, Broken> {
+        loop {
+            match parse(&self.buffer[self.start..]) {
+                Ok((value, length)) => {
+                    self.start += length;
+                    if self.start == self.buffer.len() {
+                        self.buffer.clear();
+                        self.start = 0;
+                    }
+                    return Ok(value);
+                }
+                Err(Unread::Malformed) => {
+                    return Err(Broken::Refused("what answers there is not Redis".into()));
+                }
+                Err(Unread::More) => self.fill()?,
+            }
+        }
+    }
+
+    /// The next answer, if one comes within the read timeout.
+    pub(super) fn receive_in_time(&mut self) -> Result<Option<Value>, Broken> {
+        loop {
+            match parse(&self.buffer[self.start..]) {
+                Ok((value, length)) => {
+                    self.start += length;
+                    return Ok(Some(value));
+                }
+                Err(Unread::Malformed) => {
+                    return Err(Broken::Refused("what answers there is not Redis".into()));
+                }
+                Err(Unread::More) => match self.read_some() {
+                    Ok(()) => {}
+                    Err(error) if is_late(&error) => return Ok(None),
+                    Err(error) => return Err(error.into()),
+                },
+            }
+        }
+    }
+
+    fn fill(&mut self) -> Result<(), Broken> {
+        self.read_some().map_err(|error| {
+            if is_late(&error) { Broken::Lost("no answer in time".into()) } else { error.into() }
+        })
+    }
+
+    fn read_some(&mut self) -> std::io::Result<()> {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        if self.buffer.len() > ANSWER_MAX {
+            return Err(std::io::Error::other("an answer without end"));
+        }
+        // The more there is already, the more is read at once: an answer is parsed a few times
+        // only, however long it is.
+        let wanted = CHUNK.max(self.buffer.len().min(CHUNK_MAX));
+        if self.chunk.len() < wanted {
+            self.chunk.resize(wanted, 0);
+        }
+        let read = match &mut self.stream {
+            Stream::Plain(stream) => stream.read(&mut self.chunk)?,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.read(&mut self.chunk)?,
+        };
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        self.buffer.extend_from_slice(&self.chunk[..read]);
+        Ok(())
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Plain(stream) => stream,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.get_ref(),
+        }
+    }
+
+    /// How long `receive` waits.
+    pub(super) fn set_patience(&self, patience: Duration) -> Result<(), Broken> {
+        Ok(self.socket().set_read_timeout(Some(patience))?)
+    }
+
+    /// A handle that can end this connection from another thread.
+    pub(super) fn cutter(&self) -> Result<Cutter, Broken> {
+        Ok(Cutter(self.socket().try_clone()?))
+    }
+}
+
+/// Ends a connection from outside.
+#[derive(Debug)]
+pub(super) struct Cutter(TcpStream);
+
+impl Cutter {
+    /// Whoever reads from it gets the end.
+    pub(super) fn cut(&self) {
+        // It may have ended by itself.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+fn is_late(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
+
+#[cfg(feature = "tls")]
+fn secure(stream: TcpStream, host: &str, tls: bool) -> Result<Stream, Broken> {
+    if !tls {
+        return Ok(Stream::Plain(stream));
+    }
+    super::tls::connect(stream, host).map(|stream| Stream::Tls(Box::new(stream)))
+}
+
+#[cfg(not(feature = "tls"))]
+fn secure(stream: TcpStream, _: &str, tls: bool) -> Result<Stream, Broken> {
+    if tls {
+        return Err(Broken::Refused(
+            "this build of Pelton has no TLS: build pelton-jobs with the feature \"tls\"".into(),
+        ));
+    }
+    Ok(Stream::Plain(stream))
+}
+
+/// Asks one Sentinel after the other for the address of the server that leads.
+fn find_master(location: &Location, master: &str) -> Result<(String, u16), Broken> {
+    let mut last = Broken::Lost("no Sentinel".into());
+    for host in &location.hosts {
+        let mut ask = Commands::default();
+        ask.add(&[b"SENTINEL", b"get-master-addr-by-name", master.as_bytes()]);
+        let answer = Connection::to(host, location).and_then(|mut sentinel| {
+            let mut answers = sentinel.exchange(&ask)?;
+            Ok(answers.swap_remove(0))
+        });
+        match answer {
+            Ok(Value::Array(parts)) if parts.len() == 2 => {
+                let mut parts = parts.into_iter().filter_map(Value::into_text);
+                if let (Some(host), Some(port)) = (parts.next(), parts.next())
+                    && let Ok(port) = port.parse()
+                {
+                    return Ok((host, port));
+                }
+            }
+            Ok(Value::Error(why)) => last = Broken::Lost(why),
+            Ok(_) => last = Broken::Lost(format!("the Sentinels do not know {master:?}")),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,71 @@
+//! A process that does not outlive the one that started it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc;
+
+/// A server's process.
+#[derive(Debug)]
+pub struct Child {
+    process: Mutex<std::process::Child>,
+}
+
+impl Child {
+    /// Starts `program`, with what it says thrown away. `setpriv` has it killed when the thread
+    /// that starts it is gone, which is one that stays until the process ends.
+    #[must_use]
+    pub fn start(program: &str, arguments: Vec<OsString>, settings: Vec<OsString>) -> Self {
+        let path = find(program);
+        let (sender, receiver) = mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            let child = Command::new("setpriv")
+                .args(["--pdeathsig", "KILL"])
+                .args(settings)
+                .arg(path)
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            sender.send(child).unwrap();
+            loop {
+                std::thread::park();
+            }
+        });
+        let process = Mutex::new(receiver.recv().unwrap().unwrap());
+        Self { process }
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&self) {
+        let mut process = self.process.lock().unwrap();
+        // It may have ended by itself.
+        let _ = process.kill();
+        process.wait().unwrap();
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.process.lock().unwrap().try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Where a program is.
+pub(crate) fn find(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
+        places.extend(versions.flatten().map(|version| version.path().join("bin")));
+    }
+    places.into_iter().map(|place| place.join(program)).find(|file| file.is_file()).unwrap_or_else(
+        || panic!("there is no {program}: scripts/test installs it, by scripts/system-packages"),
+    )
+}

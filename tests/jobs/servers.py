@@ -1,0 +1,210 @@
+"""Real servers for tests: each on a free loopback port, its data in a temporary directory.
+
+Nothing here touches the services that Debian's packages bring: those stay as they are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+PATIENCE = 60.0
+"""Seconds for a server to begin to answer."""
+
+_names = itertools.count()
+
+
+class Server:
+    """A program that answers at a port, and can be killed and started again with its data."""
+
+    program: ClassVar[str]
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self) -> str:
+        """An empty place of its own, each time."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """What comes before the first start."""
+
+    def command(self) -> Sequence[str]:
+        """What runs the server in the foreground."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Whether it takes connections and means it."""
+        raise NotImplementedError
+
+    def environment(self) -> Mapping[str, str]:
+        """Its environment."""
+        return os.environ
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        # Killed with this process, however that ends.
+        log = self.directory / "log"
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *self.command()],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=dict(self.environment()),
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + PATIENCE
+        while not self.answers():
+            assert self._process.poll() is None, log.read_text(errors="replace")
+            assert time.monotonic() < deadline, log.read_text(errors="replace")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """Ends it as a power cut would."""
+        assert self._process is not None  # it was started
+        self._process.kill()
+        self._process.wait()
+
+
+class Redis(Server):
+    """A Redis that keeps what it answered, as a production one should; a namespace a test."""
+
+    program = "redis-server"
+
+    def url(self) -> str:
+        name = f"t{os.getpid()}x{next(_names)}"
+        return f"redis://127.0.0.1:{self.port}/0?namespace={name}"
+
+    def command(self) -> Sequence[str]:
+        options = {
+            "--port": str(self.port),
+            "--bind": "127.0.0.1",
+            "--dir": str(self.directory),
+            "--save": "",
+            "--appendonly": "yes",
+            "--appendfsync": "no",
+        }
+        return ["redis-server", *itertools.chain.from_iterable(options.items())]
+
+    def answers(self) -> bool:
+        return _says(self.port, b"PING\r\n", b"+PONG")
+
+
+class Postgres(Server):
+    """A PostgreSQL, as an unprivileged user where we are root; a database a test."""
+
+    program = "postgres"
+
+    def url(self) -> str:
+        name = f"t{os.getpid()}x{next(_names)}"
+        self.sql("postgres", f"CREATE DATABASE {name} STRATEGY file_copy")
+        return f"postgresql://pelton@127.0.0.1:{self.port}/{name}"
+
+    def prepare(self) -> None:
+        if os.getuid() == 0:
+            shutil.chown(self.directory, "postgres", "postgres")
+        # The suite is about what is written, not about the disk.
+        made = ["--pgdata", str(self.directory / "data"), "--username", "pelton", "--no-sync"]
+        how = ["--auth", "trust", "--encoding", "UTF8", "--locale", "C"]
+        subprocess.run(
+            [*self._as_user(), _postgres("initdb"), *made, *how],
+            cwd=self.directory,
+            check=True,
+            capture_output=True,
+        )
+
+    def command(self) -> Sequence[str]:
+        options = {
+            "fsync": "off",
+            "listen_addresses": "127.0.0.1",
+            "max_connections": "200",
+            "port": str(self.port),
+            "shared_buffers": "64MB",
+            "unix_socket_directories": "",
+        }
+        settings = [f"--{name}={value}" for name, value in options.items()]
+        data = str(self.directory / "data")
+        return [*self._as_user()[1:], _postgres("postgres"), "-D", data, *settings]
+
+    def answers(self) -> bool:
+        try:
+            self.sql("postgres", "SELECT 1")
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        super().kill()
+        # Its children end by themselves once they see that it is gone; until then, a new one
+        # would find their shared memory in use, and wait.
+
+    def sql(self, database: str, statement: str) -> str:
+        """What psql answers."""
+        where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "pelton", database]
+        done = subprocess.run(
+            [_postgres("psql"), "-qAtX", *where, "-c", statement],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout
+
+    def _as_user(self) -> list[str]:
+        if os.getuid() != 0:
+            return ["setpriv"]
+        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+
+
+SERVERS: Mapping[str, type[Server]] = {"redis": Redis, "postgresql": Postgres}
+"""By the schemes of their URLs."""
+
+
+@contextmanager
+def running(kind: type[Server]) -> Iterator[Server]:
+    """A server with new data, for as long as the context lasts."""
+    directory = Path(tempfile.mkdtemp(prefix=f"pelton-{kind.program}-"))
+    server = kind(directory)
+    try:
+        server.prepare()
+        server.start()
+        yield server
+        server.kill()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _postgres(program: str) -> str:
+    """Debian keeps each version's programs beside each other, off PATH."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    path = os.pathsep.join([*map(str, places), os.environ.get("PATH", os.defpath)])
+    found = shutil.which(program, path=path)
+    assert found is not None, f"no {program}: install Debian's postgresql"
+    return found
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _says(port: int, question: bytes, expected: bytes) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(question)
+            return connection.recv(64).startswith(expected)
+    except OSError:
+        return False
