@@ -1,7 +1,7 @@
 """One step of the benchmark on one peer: `python -m bench.jobs.drive PEER STEP COUNT`.
 
-`enqueue`, `concurrent` and `bulk` print jobs a second; `fill` enqueues for a run; `watch` prints how
-many jobs a second a worker ends, from the first to the last; `worker` becomes the worker.
+`enqueue`, `concurrent` and `bulk` print jobs a second; `fill` enqueues for a run; `watch` prints
+how many jobs a second a worker ends, from the first to the last; `worker` becomes the worker.
 """
 
 from __future__ import annotations

@@ -1000,6 +1000,8 @@ class NewJob:
     id: str
     task: str
     queue: str
+    def columns(self) -> dict[str, str | int | float | None]:
+        """As the function `pelton_enqueue` of a PostgreSQL broker takes it."""
 
 def new_job_id() -> str:
     """A UUID version 7 as 32 hexadecimal digits: sorts by time of creation."""

@@ -10,7 +10,7 @@ import pytest
 from pelton.jobs import InvalidArguments, Jobs, Scheduler, Task
 from tests.jobs.support import new_jobs, on_loop, until, working
 
-BROKERS = ("sqlite", "redis")
+BROKERS = ("sqlite", "redis", "postgresql")
 
 
 @pytest.fixture

@@ -113,6 +113,8 @@ pub struct EnqueueCall {
     pub jobs: Vec<Arc<NewJob>>,
     /// Which of them wait for which jobs.
     pub edges: Vec<Edge>,
+    /// Whether they may have been written by an earlier try, whose answer was lost.
+    pub again: bool,
 }
 
 /// What others wrote, as a store tells it by itself.
@@ -388,6 +390,9 @@ pub fn open(url: &str) -> Result<Box<dyn Broker>, BrokerError> {
         }
         Some(("redis" | "rediss" | "redis+sentinel" | "rediss+sentinel", _)) => {
             Ok(Box::new(crate::brokers::redis::RedisBroker::open(url)?))
+        }
+        Some(("postgresql" | "postgres", _)) => {
+            Ok(Box::new(crate::brokers::postgres::PostgresBroker::open(url)?))
         }
         _ => Err(BrokerError::Open(format!(
             "no broker for {:?}: use sqlite:///relative/path.db, sqlite:////absolute/path.db, \

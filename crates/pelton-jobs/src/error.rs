@@ -21,6 +21,9 @@ pub enum BrokerError {
     /// This broker cannot do what others can.
     #[error("{0} is not supported by this broker")]
     Unsupported(&'static str),
+    /// The connection broke: what was asked may or may not have happened.
+    #[error("{0}")]
+    Lost(String),
     /// The engine has been closed, or belongs to another process.
     #[error("{0}")]
     Closed(String),

@@ -50,6 +50,27 @@ impl RetryPolicy {
         if self.jitter { bound * random } else { bound }
     }
 
+    /// As one text, for stores that keep it so.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let Self { max_retries, base_delay, max_delay, factor, jitter } = self;
+        format!("{max_retries} {base_delay} {max_delay} {factor} {jitter}")
+    }
+
+    /// What `to_text` wrote; `None` for any other text.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split(' ').collect();
+        let [max_retries, base_delay, max_delay, factor, jitter] = parts[..] else { return None };
+        Some(Self {
+            max_retries: max_retries.parse().ok()?,
+            base_delay: base_delay.parse().ok()?,
+            max_delay: max_delay.parse().ok()?,
+            factor: factor.parse().ok()?,
+            jitter: jitter.parse().ok()?,
+        })
+    }
+
     /// What follows the `failures`-th failure. `delay` replaces the policy's.
     #[must_use]
     pub fn after_failure(
@@ -91,6 +112,13 @@ mod tests {
         assert_eq!(policy.delay(3, 0.5), 2.0);
         let none = RetryPolicy { base_delay: 0.0, factor: f64::MAX, ..policy };
         assert_eq!(none.delay(90, 0.5), 0.0);
+    }
+
+    #[test]
+    fn policies_come_back_from_their_text() {
+        let policy = RetryPolicy { factor: 1.75, jitter: false, ..RetryPolicy::default() };
+        assert_eq!(RetryPolicy::from_text(&policy.to_text()), Some(policy));
+        assert_eq!(RetryPolicy::from_text("3 1 600"), None);
     }
 
     #[test]

@@ -21,9 +21,9 @@ impl Store for Namespace {
     }
 }
 
-fn namespace() -> Namespace {
-    let server = RedisServer::shared();
-    Namespace { url: format!("{}?namespace={}", server.url(), servers::unique_name()) }
+#[test]
+fn conformance() {
+    let server = RedisServer::start();
+    let url = || format!("{}?namespace={}", server.url(), servers::unique_name());
+    pelton_testkit::run_broker_conformance!(Namespace { url: url() });
 }
-
-pelton_testkit::broker_conformance!(namespace());

@@ -46,7 +46,8 @@ _UNTYPED = Result(Any, "a task that is not known here")
 class Jobs(Operations):
     """Tasks and schedules, and the broker that keeps their jobs.
 
-    url: `sqlite:///relative.db` or `sqlite:////absolute.db`. Without one it is PELTON_BROKER, and
+    url: `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://host:6379/0` or
+    `postgresql://user:password@host/database`. Without one it is PELTON_BROKER, and
     without that `pelton.db` beside the program: in the folder of the top module or package that
     made this object, so that every process of the program finds the same file. The environment is
     read, and the broker opened (and created), at the first use.

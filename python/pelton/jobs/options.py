@@ -25,8 +25,9 @@ class Options:
     key stays taken for so long from the enqueue, though the job has ended: within that time
     enqueueing gives the first job. limit_key: whose share of the task's limits for each key the
     job uses (a customer's id, say). headers: JSON values that `ctx.headers` has.
-    transaction: an open `sqlite3` or `aiosqlite` connection of the program: the job exists if its
-    transaction commits, once a `Relay` has moved it.
+    transaction: an open connection of the program, in whose transaction the job is written: of
+    `asyncpg` or `psycopg` to a PostgreSQL broker's own database, or of `sqlite3` or `aiosqlite` to
+    one of the program's, from which a `Relay` moves it to any broker.
     """
 
     delay: Seconds | None = None

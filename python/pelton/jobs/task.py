@@ -20,6 +20,7 @@ from pelton.jobs.headers import capture
 from pelton.jobs.job import Job
 from pelton.jobs.limits import Limit, RetryBudget
 from pelton.jobs.options import Options, Seconds, seconds
+from pelton.jobs.transaction import is_postgres, write_within, write_within_blocking
 
 if TYPE_CHECKING:
     from pelton.jobs.jobs import Jobs
@@ -93,7 +94,10 @@ class Enqueueable(Generic[P, R]):
         task = self._task()
         if self._options.transaction is not None:
             fields = task.job_fields(self._options, args, kwargs)
-            await outbox.write(task.jobs, self._options.transaction, fields)
+            connection = self._options.transaction
+            if is_postgres(connection):
+                return task._handle(await write_within(connection, task.jobs, NewJob(**fields)))
+            await outbox.write(task.jobs, connection, fields)
             return task._handle(fields["id"])
         new = task.new_job(self._options, args, kwargs)
         return task._handle(*await task.jobs.write([new]))
@@ -116,7 +120,12 @@ class Enqueueable(Generic[P, R]):
         task = self._task()
         if self._options.transaction is not None:
             fields = task.job_fields(self._options, args, kwargs)
-            outbox.write_blocking(task.jobs, self._options.transaction, fields)
+            connection = self._options.transaction
+            if is_postgres(connection):
+                return task._handle(
+                    write_within_blocking(connection, task.jobs, NewJob(**fields))
+                )
+            outbox.write_blocking(task.jobs, connection, fields)
             return task._handle(fields["id"])
         new = task.new_job(self._options, args, kwargs)
         return task._handle(*task.jobs.write_blocking([new]))

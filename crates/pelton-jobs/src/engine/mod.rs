@@ -146,7 +146,7 @@ impl Engine {
     /// ids, as `Broker::enqueue` gives them, when they are durable.
     pub fn enqueue(&self, jobs: Vec<Arc<NewJob>>, edges: Vec<Edge>, reply: Reply<Vec<JobId>>) {
         if let Some(reply) = self.refuse(reply) {
-            let call = EnqueueCall { jobs, edges };
+            let call = EnqueueCall { jobs, edges, again: false };
             self.shared.writes.push(WriteMessage::Enqueue(call, reply));
         }
     }

@@ -20,6 +20,9 @@ const GROUP_TIME: Duration = Duration::from_millis(50);
 /// Jobs written in one go with those of other callers.
 const TOGETHER_MAX: usize = 4096;
 
+/// Times that jobs are written again after the connection broke.
+const TRIES_MAX: u32 = 20;
+
 /// Where the store tells of others' writes: it is asked this often all the same.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -77,14 +80,14 @@ where
 /// What callers want to be done, in the order in which they asked.
 enum Wish {
     Action(Box<dyn Action>),
-    Enqueue(EnqueueCall, Reply<Vec<JobId>>),
+    Enqueue(EnqueueCall, Reply<Vec<JobId>>, u32),
 }
 
 impl Wish {
     fn fail(self, error: BrokerError) {
         match self {
             Self::Action(action) => action.settle(Err(error)),
-            Self::Enqueue(_, reply) => reply.send(Err(error)),
+            Self::Enqueue(_, reply, _) => reply.send(Err(error)),
         }
     }
 }
@@ -92,15 +95,31 @@ impl Wish {
 /// What was done, and is to be told after the commit.
 enum Deed {
     Action(Box<dyn Action>),
-    Enqueue(Reply<Vec<JobId>>, Result<Vec<JobId>, BrokerError>),
+    Enqueue(EnqueueCall, Reply<Vec<JobId>>, u32, Result<Vec<JobId>, BrokerError>),
 }
 
 impl Deed {
-    fn settle(self, group: Result<(), BrokerError>) {
+    fn settle(self) {
         match self {
-            Self::Action(action) => action.settle(group),
-            Self::Enqueue(reply, result) => reply.send(group.and(result)),
+            Self::Action(action) => action.settle(Ok(())),
+            Self::Enqueue(_, reply, _, result) => reply.send(result),
         }
+    }
+
+    /// Tells of a group's failure; or gives back what can be tried again, since its ids make a
+    /// second time no other than the first.
+    fn fail(self, error: &BrokerError) -> Option<Wish> {
+        match self {
+            Self::Action(action) => action.settle(Err(error.clone())),
+            Self::Enqueue(mut call, reply, tries, _)
+                if tries < TRIES_MAX && matches!(error, BrokerError::Lost(_)) =>
+            {
+                call.again = true;
+                return Some(Wish::Enqueue(call, reply, tries + 1));
+            }
+            Self::Enqueue(_, reply, ..) => reply.send(Err(error.clone())),
+        }
+        None
     }
 }
 
@@ -205,7 +224,7 @@ impl WriteThread {
                     self.wishes.push_back(Wish::Action(operation));
                 }
                 WriteMessage::Enqueue(call, reply) => {
-                    self.wishes.push_back(Wish::Enqueue(call, reply));
+                    self.wishes.push_back(Wish::Enqueue(call, reply, 0));
                 }
                 WriteMessage::Lease(call) => self.leases.push(call),
                 WriteMessage::AddPort(port) => self.ports.push(port),
@@ -286,7 +305,10 @@ impl WriteThread {
                     action.run(self.broker.as_mut(), now);
                     done.push(Deed::Action(action));
                 }
-                Wish::Enqueue(call, reply) => self.enqueue_together(call, reply, now, &mut done),
+                Wish::Enqueue(call, reply, tries) => {
+                    self.wishes.push_front(Wish::Enqueue(call, reply, tries));
+                    self.enqueue_together(now, &mut done);
+                }
             }
             if started.elapsed() > GROUP_TIME {
                 break;
@@ -299,40 +321,41 @@ impl WriteThread {
         match self.broker.commit() {
             Ok(commit) => {
                 for deed in done {
-                    deed.settle(Ok(()));
+                    deed.settle();
                 }
                 self.settle_leases(leases, leased);
                 self.tell(commit);
             }
             Err(error) => {
-                for deed in done {
-                    deed.settle(Err(error.clone()));
+                let again: Vec<Wish> =
+                    done.into_iter().filter_map(|deed| deed.fail(&error)).collect();
+                for wish in again.into_iter().rev() {
+                    self.wishes.push_front(wish);
                 }
-                self.fail_group(leases, &error);
+                for call in leases {
+                    call.reply.send(Err(error.clone()));
+                }
             }
         }
     }
 
-    /// Writes the jobs of this caller and of those that come right after it.
-    fn enqueue_together(
-        &mut self,
-        call: EnqueueCall,
-        reply: Reply<Vec<JobId>>,
-        now: Time,
-        done: &mut Vec<Deed>,
-    ) {
-        let mut count = call.jobs.len();
-        let (mut calls, mut replies) = (vec![call], vec![reply]);
-        while count < TOGETHER_MAX && matches!(self.wishes.front(), Some(Wish::Enqueue(..))) {
-            if let Some(Wish::Enqueue(call, reply)) = self.wishes.pop_front() {
+    /// Writes the jobs of the first caller and of those that come right after it.
+    fn enqueue_together(&mut self, now: Time, done: &mut Vec<Deed>) {
+        let mut count = 0;
+        let (mut calls, mut replies) = (Vec::new(), Vec::new());
+        while (calls.is_empty() || count < TOGETHER_MAX)
+            && matches!(self.wishes.front(), Some(Wish::Enqueue(..)))
+        {
+            if let Some(Wish::Enqueue(call, reply, tries)) = self.wishes.pop_front() {
                 count += call.jobs.len();
                 calls.push(call);
-                replies.push(reply);
+                replies.push((reply, tries));
             }
         }
         let results = self.broker.enqueue_all(&calls, now);
+        let all = calls.into_iter().zip(replies).zip(results);
         done.extend(
-            replies.into_iter().zip(results).map(|(reply, result)| Deed::Enqueue(reply, result)),
+            all.map(|((call, (reply, tries)), result)| Deed::Enqueue(call, reply, tries, result)),
         );
     }
 

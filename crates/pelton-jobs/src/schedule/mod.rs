@@ -136,6 +136,15 @@ impl Rule {
         Due { fire: fire.into(), newest, next: self.next_after(now.max(newest)) }
     }
 
+    /// The first tick of a schedule that is new at `now`: a moment that is past already is due.
+    #[must_use]
+    pub fn first(&self, now: Time) -> Option<Time> {
+        match self {
+            Self::At(at) => Some(*at),
+            rule => rule.next_after(now),
+        }
+    }
+
     /// The first tick after `time`; `None` where there is none in sight.
     #[must_use]
     pub fn next_after(&self, time: Time) -> Option<Time> {

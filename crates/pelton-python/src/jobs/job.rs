@@ -8,7 +8,7 @@ use pelton_jobs::job::{self as core, End};
 use pelton_jobs::retry;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::convert;
 
@@ -138,6 +138,30 @@ impl NewJob {
     #[getter]
     fn queue(&self) -> &str {
         &self.job.queue
+    }
+
+    /// As the function `pelton_enqueue` of a PostgreSQL broker takes it.
+    fn columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let job = &self.job;
+        if job.extra.limit_key.is_some() || job.extra.key_ttl.is_some() {
+            return Err(PyValueError::new_err("limit_key and key_ttl are not for PostgreSQL"));
+        }
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let columns = PyDict::new(py);
+        columns.set_item("id", job.id.to_string())?;
+        columns.set_item("task", &job.task)?;
+        columns.set_item("queue", &job.queue)?;
+        columns.set_item("priority", job.priority)?;
+        columns.set_item("run_at", job.run_at.map(|time| time.0))?;
+        columns.set_item("expires_at", job.expires_at.map(|time| time.0))?;
+        columns.set_item("timeout", job.timeout)?;
+        columns.set_item("result_ttl", job.result_ttl)?;
+        columns.set_item("policy", job.retry.to_text())?;
+        columns.set_item("key", &job.key)?;
+        columns.set_item("group", &job.group)?;
+        columns.set_item("headers", job.extra.headers.as_deref().map(hex))?;
+        columns.set_item("payload", hex(&job.payload))?;
+        Ok(columns)
     }
 }
 

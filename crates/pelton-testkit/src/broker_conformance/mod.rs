@@ -1,7 +1,8 @@
 //! What every broker must do, as functions that take a store.
 //!
 //! A broker's own tests implement [`Store`] and write `pelton_testkit::broker_conformance!(make)`,
-//! where `make` returns a new, empty store: each check becomes a test.
+//! where `make` returns a new, empty store: each check becomes a test. Where a server must be started
+//! for them, `run_broker_conformance!` makes one test of all.
 
 pub mod control;
 pub mod ends;
@@ -44,37 +45,7 @@ pub trait Store {
 #[macro_export]
 macro_rules! broker_conformance {
     ($make:expr) => {
-        $crate::broker_conformance!($make; writes: round_trip, batch_is_all_or_nothing,
-            bad_operation_spares_its_group, keys_are_unique_while_unfinished,
-            bulk_keeps_order, others_see_commits, used_ids_are_refused);
-        $crate::broker_conformance!($make; leases: priority_then_age, queues_are_chosen,
-            paused_queues_rest, delayed_jobs_wait, expired_jobs_never_start,
-            leases_go_to_one, lost_leases_are_taken_over, poison_is_put_away,
-            worker_comes_back, renewing_keeps, work_is_announced);
-        $crate::broker_conformance!($make; ends: success_is_kept, failures_back_off,
-            failure_can_be_final, own_delay_counts_as_retry, release_does_not_count,
-            stale_outcomes_change_nothing, progress_is_fenced, records_are_purged);
-        $crate::broker_conformance!($make; control: cancel_unstarted, cancel_running,
-            cancel_wins_over_retry, retry_starts_over, delete_only_ended, counts_are_true,
-            lists_are_filtered, workers_are_listed);
-        $crate::broker_conformance!($make; workflows: chain_passes_results, group_gathers_in_order,
-            dead_parent_ends_descendants, cancelled_parent_names_itself, parents_from_before,
-            children_retried_after_parents, circles_are_refused, key_may_stand_for_a_parent,
-            children_can_be_deleted_first);
-        $crate::broker_conformance!($make; schedules: fires_once_per_tick, one_leads,
-            dead_leader_is_replaced, missed_ticks_fire_once, old_ticks_do_not_fire,
-            declaring_again_keeps_the_place, owners_keep_theirs, cron_and_interval_are_told);
-        $crate::broker_conformance!($make; failures: first_failure_is_followed,
-            unneeded_followers_are_cancelled, failures_reach_through_chains,
-            failures_from_before, attempts_are_remembered, history_is_bounded);
-        $crate::broker_conformance!($make; steps: steps_outlive_attempts, rest_is_no_attempt,
-            signals_wake, rest_can_be_ended, steps_go_with_the_record);
-        $crate::broker_conformance!($make; limits: concurrency_is_limited, rates_are_kept,
-            keys_have_their_own_limits, retried_jobs_heed_new_limits, buckets_are_shared, queues_are_served_in_turn,
-            keys_stay_taken);
-        $crate::broker_conformance!($make; operations: schedules_change_at_run_time,
-            missed_ticks_are_made_up_for, orders_reach_workers, many_jobs_end_at_once);
-        $crate::broker_conformance!($make; model: random_walks_agree_with_the_model);
+        $crate::each_broker_check!(broker_conformance, $make);
     };
     ($make:expr; $area:ident: $($check:ident),+) => {
         mod $area {
@@ -84,6 +55,58 @@ macro_rules! broker_conformance {
                 $crate::broker_conformance::$area::$check(&$make);
             })+
         }
+    };
+}
+
+/// Runs each check, one after the other: for stores whose server is worth starting once only.
+#[macro_export]
+macro_rules! run_broker_conformance {
+    ($make:expr) => {
+        $crate::each_broker_check!(run_broker_conformance, $make);
+    };
+    ($make:expr; $area:ident: $($check:ident),+) => {
+        $({
+            println!("{}::{}", stringify!($area), stringify!($check));
+            $crate::broker_conformance::$area::$check(&$make);
+        })+
+    };
+}
+
+/// Gives all checks there are to another macro, area by area.
+#[macro_export]
+macro_rules! each_broker_check {
+    ($then:ident, $make:expr) => {
+        $crate::$then!($make; writes: round_trip, batch_is_all_or_nothing,
+            bad_operation_spares_its_group, keys_are_unique_while_unfinished,
+            bulk_keeps_order, others_see_commits, used_ids_are_refused);
+        $crate::$then!($make; leases: priority_then_age, queues_are_chosen,
+            paused_queues_rest, delayed_jobs_wait, expired_jobs_never_start,
+            leases_go_to_one, lost_leases_are_taken_over, poison_is_put_away,
+            worker_comes_back, renewing_keeps, work_is_announced);
+        $crate::$then!($make; ends: success_is_kept, failures_back_off,
+            failure_can_be_final, own_delay_counts_as_retry, release_does_not_count,
+            stale_outcomes_change_nothing, progress_is_fenced, records_are_purged);
+        $crate::$then!($make; control: cancel_unstarted, cancel_running,
+            cancel_wins_over_retry, retry_starts_over, delete_only_ended, counts_are_true,
+            lists_are_filtered, workers_are_listed);
+        $crate::$then!($make; workflows: chain_passes_results, group_gathers_in_order,
+            dead_parent_ends_descendants, cancelled_parent_names_itself, parents_from_before,
+            children_retried_after_parents, circles_are_refused, key_may_stand_for_a_parent,
+            children_can_be_deleted_first);
+        $crate::$then!($make; schedules: fires_once_per_tick, one_leads,
+            dead_leader_is_replaced, missed_ticks_fire_once, old_ticks_do_not_fire,
+            declaring_again_keeps_the_place, owners_keep_theirs, cron_and_interval_are_told);
+        $crate::$then!($make; failures: first_failure_is_followed,
+            unneeded_followers_are_cancelled, failures_reach_through_chains,
+            failures_from_before, attempts_are_remembered, history_is_bounded);
+        $crate::$then!($make; steps: steps_outlive_attempts, rest_is_no_attempt,
+            signals_wake, rest_can_be_ended, steps_go_with_the_record);
+        $crate::$then!($make; limits: concurrency_is_limited, rates_are_kept,
+            keys_have_their_own_limits, retried_jobs_heed_new_limits, buckets_are_shared, queues_are_served_in_turn,
+            keys_stay_taken);
+        $crate::$then!($make; operations: schedules_change_at_run_time,
+            missed_ticks_are_made_up_for, orders_reach_workers, many_jobs_end_at_once);
+        $crate::$then!($make; model: random_walks_agree_with_the_model);
     };
 }
 

@@ -4,12 +4,14 @@
 //! server ends with the test's process, however that ends.
 
 mod child;
+mod postgres;
 mod redis;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use self::child::Child;
+pub use self::postgres::PostgresServer;
 pub use self::redis::RedisServer;
 
 static NAMES: AtomicU32 = AtomicU32::new(0);

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::{Child, free_port, wait_until};
@@ -17,12 +16,6 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// The one that tests of this process share: each uses a namespace of its own.
-    pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<RedisServer> = OnceLock::new();
-        SHARED.get_or_init(Self::start)
-    }
-
     /// A new one.
     #[must_use]
     pub fn start() -> Self {

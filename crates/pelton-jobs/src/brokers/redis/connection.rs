@@ -32,18 +32,10 @@ impl From<std::io::Error> for Broken {
     }
 }
 
-/// What bytes go over.
-#[derive(Debug)]
-pub(super) enum Stream {
-    Plain(TcpStream),
-    #[cfg(feature = "tls")]
-    Tls(Box<super::tls::TlsStream>),
-}
-
 /// A connection that is logged in.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: Stream,
+    stream: TcpStream,
     /// Read, and not yet given out: from `start`.
     buffer: Vec<u8>,
     start: usize,
@@ -92,7 +84,6 @@ impl Connection {
                     stream.set_nodelay(true)?;
                     stream.set_read_timeout(Some(location.patience))?;
                     stream.set_write_timeout(Some(location.patience))?;
-                    let stream = secure(stream, host, location.tls)?;
                     return Ok(Self { stream, buffer: Vec::new(), start: 0, chunk: Vec::new() });
                 }
                 Err(error) => last = error.into(),
@@ -108,15 +99,7 @@ impl Connection {
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        match &mut self.stream {
-            Stream::Plain(stream) => stream.write_all(bytes)?,
-            #[cfg(feature = "tls")]
-            Stream::Tls(stream) => {
-                stream.write_all(bytes)?;
-                stream.flush()?;
-            }
-        }
-        Ok(())
+        Ok(self.stream.write_all(bytes)?)
     }
 
     /// The next answer.
@@ -179,11 +162,7 @@ impl Connection {
         if self.chunk.len() < wanted {
             self.chunk.resize(wanted, 0);
         }
-        let read = match &mut self.stream {
-            Stream::Plain(stream) => stream.read(&mut self.chunk)?,
-            #[cfg(feature = "tls")]
-            Stream::Tls(stream) => stream.read(&mut self.chunk)?,
-        };
+        let read = self.stream.read(&mut self.chunk)?;
         if read == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
@@ -191,22 +170,14 @@ impl Connection {
         Ok(())
     }
 
-    fn socket(&self) -> &TcpStream {
-        match &self.stream {
-            Stream::Plain(stream) => stream,
-            #[cfg(feature = "tls")]
-            Stream::Tls(stream) => stream.get_ref(),
-        }
-    }
-
     /// How long `receive` waits.
     pub(super) fn set_patience(&self, patience: Duration) -> Result<(), Broken> {
-        Ok(self.socket().set_read_timeout(Some(patience))?)
+        Ok(self.stream.set_read_timeout(Some(patience))?)
     }
 
     /// A handle that can end this connection from another thread.
     pub(super) fn cutter(&self) -> Result<Cutter, Broken> {
-        Ok(Cutter(self.socket().try_clone()?))
+        Ok(Cutter(self.stream.try_clone()?))
     }
 }
 
@@ -224,24 +195,6 @@ impl Cutter {
 
 fn is_late(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
-}
-
-#[cfg(feature = "tls")]
-fn secure(stream: TcpStream, host: &str, tls: bool) -> Result<Stream, Broken> {
-    if !tls {
-        return Ok(Stream::Plain(stream));
-    }
-    super::tls::connect(stream, host).map(|stream| Stream::Tls(Box::new(stream)))
-}
-
-#[cfg(not(feature = "tls"))]
-fn secure(stream: TcpStream, _: &str, tls: bool) -> Result<Stream, Broken> {
-    if tls {
-        return Err(Broken::Refused(
-            "this build of Pelton has no TLS: build pelton-jobs with the feature \"tls\"".into(),
-        ));
-    }
-    Ok(Stream::Plain(stream))
 }
 
 /// Asks one Sentinel after the other for the address of the server that leads.

@@ -2,7 +2,7 @@
 //!
 //! `st` state, `q` queue, `p` level of priority, `d` due, `y` microseconds that the record is kept,
 //! `t` task, `l` payload, `s` what only we read (creation, policy, retries, timeout), `x` expiry,
-//! `k` key, `g` group; `at` attempts, `fa` failures, `lo` losses, `tk` token, `v` version, `w`
+//! `k` key, `g` group, `h` headers; `at` attempts, `fa` failures, `lo` losses, `tk` token, `v` version, `w`
 //! worker, `ca` to be cancelled, `sa` start, `fi` end, `pu` purge, `pr` progress, `me` message,
 //! `re` reason, `rs` result, `er` error; `ni` inputs, `pe` those pending, `ch` has children, `or`
 //! a parent's record is gone, `ft` token of the outcome that ended the attempt.
@@ -10,9 +10,9 @@
 use std::collections::HashMap;
 
 use super::link::{Call, digits};
-use super::resp::Value;
+use super::resp::{Commands, Value};
 use crate::id::JobId;
-use crate::job::NewJob;
+use crate::job::{Extra, NewJob};
 use crate::record::JobRecord;
 use crate::state::State;
 use crate::time::Time;
@@ -31,7 +31,81 @@ fn priority_of(level: &str) -> i8 {
     level.parse::<i16>().map_or(0, |number| (100 - number) as i8)
 }
 
-/// Writes a job as `enqueue.lua` wants it, with its key where `workflow.lua` wants that.
+/// What jobs of one task, written at once, have in common.
+fn has_shape_of(one: &NewJob, two: &NewJob) -> bool {
+    (one.task == two.task && one.queue == two.queue && one.priority == two.priority)
+        && (one.run_at, one.expires_at) == (two.run_at, two.expires_at)
+        && (one.timeout, one.retry, &one.group) == (two.timeout, two.retry, &two.group)
+        && one.result_ttl.to_bits() == two.result_ttl.to_bits()
+        && one.extra == two.extra
+}
+
+/// Jobs without keys and ties, as `enqueue.lua` wants them: what is the same is said once.
+#[derive(Default)]
+pub(super) struct Batch<'a> {
+    shapes: Commands,
+    count: usize,
+    last: Option<&'a NewJob>,
+    jobs: Commands,
+}
+
+impl<'a> Batch<'a> {
+    /// Whether the next job needs the number of its policy.
+    pub(super) fn begins_shape(&self, job: &NewJob) -> bool {
+        !self.last.is_some_and(|last| has_shape_of(last, job))
+    }
+
+    /// Adds the shape of the jobs to come.
+    pub(super) fn add_shape(&mut self, job: &'a NewJob, policy: i64, now: Time) {
+        let due = job.run_at.unwrap_or(now);
+        let state = crate::state::first(0, due, now);
+        let level = [&level_of(job.priority)[..], job.queue.as_bytes()].concat();
+        let expires = job.expires_at.map(|at| at.0.to_string()).unwrap_or_default();
+        for part in [
+            &[b'0' + state as u8][..],
+            job.queue.as_bytes(),
+            &level,
+            job.task.as_bytes(),
+            due.0.to_string().as_bytes(),
+            ttl_of(job).to_string().as_bytes(),
+            own_of(job, policy, now).as_bytes(),
+            job.group.as_deref().unwrap_or_default().as_bytes(),
+            expires.as_bytes(),
+            job.extra.headers.as_deref().unwrap_or_default(),
+        ] {
+            self.shapes.count += 1;
+            self.shapes.part(part);
+        }
+        self.count += 1;
+        self.last = Some(job);
+    }
+
+    /// Adds a job of the last shape.
+    pub(super) fn add(&mut self, job: &NewJob) {
+        let mut buffer = [0; 20];
+        self.jobs.count += 3;
+        self.jobs.part(job.id.as_bytes());
+        self.jobs.part(digits(self.count as i64, &mut buffer));
+        self.jobs.part(&job.payload);
+    }
+
+    pub(super) fn write(&self, call: &mut Call) {
+        call.text(self.count);
+        call.append(&self.shapes);
+        call.append(&self.jobs);
+    }
+}
+
+fn own_of(job: &NewJob, policy: i64, now: Time) -> String {
+    let timeout = job.timeout.map(|seconds| seconds.to_string()).unwrap_or_default();
+    format!("{} {policy} {} {timeout}", now.0, job.retry.max_retries)
+}
+
+fn ttl_of(job: &NewJob) -> i64 {
+    (job.result_ttl * 1e6).min(TTL_MAX) as i64
+}
+
+/// Writes a job as `workflow.lua` wants it, or, without its key, as `fire.lua` does.
 pub(super) fn write_job(call: &mut Call, job: &NewJob, policy: i64, now: Time, with_key: bool) {
     let due = job.run_at.unwrap_or(now);
     let state = crate::state::first(0, due, now);
@@ -58,11 +132,12 @@ pub(super) fn write_job(call: &mut Call, job: &NewJob, policy: i64, now: Time, w
     if with_key {
         call.bytes(job.key.as_deref().unwrap_or_default().as_bytes());
     }
-    let optional = [job.expires_at.is_some(), job.key.is_some(), job.group.is_some()];
+    let headers = job.extra.headers.as_deref().filter(|headers| !headers.is_empty());
+    let optional =
+        [job.expires_at.is_some(), job.key.is_some(), job.group.is_some(), headers.is_some()];
     call.text(2 * (8 + optional.iter().filter(|is| **is).count()));
-    let timeout = job.timeout.map(|seconds| seconds.to_string()).unwrap_or_default();
-    let own = format!("{} {policy} {} {timeout}", now.0, job.retry.max_retries);
-    let ttl = (job.result_ttl * 1e6).min(TTL_MAX) as i64;
+    let own = own_of(job, policy, now);
+    let ttl = ttl_of(job);
     let mut ttl_buffer = [0; 20];
     let mut field = |name: &[u8], value: &[u8]| {
         call.bytes(name);
@@ -80,6 +155,7 @@ pub(super) fn write_job(call: &mut Call, job: &NewJob, policy: i64, now: Time, w
         (&b"x"[..], job.expires_at.map(|_| expires)),
         (b"k", job.key.as_deref().map(str::as_bytes)),
         (b"g", job.group.as_deref().map(str::as_bytes)),
+        (b"h", headers),
     ] {
         if let Some(value) = value {
             field(name, value);
@@ -146,5 +222,7 @@ pub(super) fn record(id: JobId, hash: Value) -> Option<JobRecord> {
         error: take("er"),
         cancel_requested: take("ca").is_some(),
         version: take("v").and_then(number).unwrap_or(1),
+        extra: Extra { headers: take("h"), ..Extra::default() },
+        signal: None,
     })
 }

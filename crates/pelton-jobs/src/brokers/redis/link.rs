@@ -36,6 +36,12 @@ impl Call {
     pub(super) fn text(&mut self, argument: impl ToString) -> &mut Self {
         self.bytes(argument.to_string().as_bytes())
     }
+
+    /// More arguments, written elsewhere.
+    pub(super) fn append(&mut self, arguments: &Commands) {
+        self.arguments.count += arguments.count;
+        self.arguments.bytes.extend_from_slice(&arguments.bytes);
+    }
 }
 
 /// Since when the server is away.

@@ -5,6 +5,7 @@
 //! All keys have one hash tag, so that a Redis Cluster keeps them together. Time is the caller's.
 
 mod connection;
+mod enqueue;
 mod fields;
 mod link;
 mod listen;
@@ -15,7 +16,7 @@ mod schedule;
 mod script;
 mod url;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -34,7 +35,6 @@ use crate::retry::{RetryPolicy, Verdict};
 use crate::schedule::ScheduleSpec;
 use crate::state::State;
 use crate::time::Time;
-use crate::workflow;
 
 /// The layout of keys that this release reads and writes.
 const SCHEMA: i64 = 1;
@@ -42,11 +42,8 @@ const SCHEMA: i64 = 1;
 /// A waiting worker looks again after this long, in case a message was lost with its connection.
 const LOOK_AGAIN: f64 = 2.0;
 
-/// Jobs in one script: so many take a tenth of a second, in which the server does nothing else.
-const ENQUEUE_MAX: usize = 20_000;
-
-/// Retry policies known by number; a program that makes them up must not fill the memory.
-const POLICIES_MAX: usize = 10_000;
+/// Beyond it, a time is no exact score of Redis: the year 2255.
+const FOR_EVER: i64 = 1 << 53;
 
 /// The broker on one Redis. One thread drives it; others get a [`Reader`].
 pub struct RedisBroker {
@@ -132,98 +129,6 @@ impl RedisBroker {
         ))
     }
 
-    /// The number of a retry policy, which is added if it is new.
-    fn policy_row(&mut self, policy: &RetryPolicy) -> Result<i64, BrokerError> {
-        let RetryPolicy { max_retries, base_delay, max_delay, factor, jitter } = policy;
-        let text = format!("{max_retries} {base_delay} {max_delay} {factor} {jitter}");
-        if let Some(row) = self.policies.get(&text) {
-            return Ok(*row);
-        }
-        let mut call = Call::new(Script::Policy, Time(0));
-        call.bytes(text.as_bytes());
-        let row = self.write(&call)?.next().and_then(|value| value.as_int());
-        let row = row.ok_or_else(|| self.unexpected("a retry policy"))?;
-        if self.policies.len() >= POLICIES_MAX {
-            self.policies.clear();
-        }
-        self.policies.insert(text, row);
-        Ok(row)
-    }
-
-    /// The retry policy of this number.
-    fn policy(&mut self, row: i64) -> Result<RetryPolicy, BrokerError> {
-        if let Some(policy) = self.policy_values.get(&row) {
-            return Ok(*policy);
-        }
-        let key = self.link.key(&[b"policies"]);
-        let mut ask = Commands::default();
-        ask.add(&[b"HGETALL", &key]);
-        let mut all = self.link.ask(&ask)?.swap_remove(0).into_array().into_iter();
-        self.policy_values.clear();
-        while let (Some(text), Some(number)) = (all.next(), all.next()) {
-            if let (Some(text), Some(number)) = (text.into_text(), number.as_int())
-                && let Some(policy) = read_policy(&text)
-            {
-                self.policy_values.insert(number, policy);
-            }
-        }
-        let found = self.policy_values.get(&row).copied();
-        found.ok_or_else(|| self.unexpected(&format!("retry policy {row}")))
-    }
-
-    /// Jobs without keys and ties, of several calls in one script. `false`: some id was used.
-    fn enqueue_plain(
-        &mut self,
-        jobs: &mut dyn Iterator<Item = &Arc<NewJob>>,
-        now: Time,
-    ) -> Result<Option<JobId>, BrokerError> {
-        let mut call = Call::new(Script::Enqueue, now);
-        for job in jobs {
-            let policy = self.policy_row(&job.retry)?;
-            fields::write_job(&mut call, job, policy, now, false);
-        }
-        let used = self.write(&call)?.next().and_then(Value::into_bytes);
-        let used = used.ok_or_else(|| self.unexpected("new jobs"))?;
-        self.note_work();
-        Ok(id_from(&used))
-    }
-
-    fn enqueue_tied(
-        &mut self,
-        jobs: &[Arc<NewJob>],
-        edges: &[Edge],
-        now: Time,
-    ) -> Result<Vec<JobId>, BrokerError> {
-        let asked: HashSet<JobId> = jobs.iter().map(|job| job.id).collect();
-        workflow::check(&asked, edges)?;
-        let mut call = Call::new(Script::Workflow, now);
-        call.text(jobs.len());
-        for job in jobs {
-            let policy = self.policy_row(&job.retry)?;
-            fields::write_job(&mut call, job, policy, now, true);
-        }
-        for edge in edges {
-            call.bytes(edge.parent.as_bytes()).bytes(edge.child.as_bytes()).text(edge.position);
-        }
-        let mut answer = self.write(&call)?;
-        let wrong = answer.next().and_then(Value::into_text).unwrap_or_default();
-        let about = answer.next().unwrap_or(Value::Nil);
-        self.note_work();
-        let named = |value: Value| value.into_bytes().and_then(|bytes| id_from(&bytes));
-        match (wrong.as_str(), about) {
-            ("", Value::Array(ids)) => {
-                let ids: Option<Vec<_>> = ids.into_iter().map(named).collect();
-                ids.ok_or_else(|| self.unexpected("new jobs"))
-            }
-            ("used", id) => Err(used(named(id))),
-            ("orphan", id) => Err(BrokerError::Invalid(format!(
-                "no job {} to wait for: it was never enqueued, or its record has expired",
-                named(id).map(|id| id.to_string()).unwrap_or_default()
-            ))),
-            _ => Err(self.unexpected("new jobs")),
-        }
-    }
-
     fn worker_call(script: Script, worker: WorkerRow, spec: &WorkerSpec, now: Time) -> Call {
         let mut call = Call::new(script, now);
         call.text(worker.0).text(now.after(spec.lease).0);
@@ -247,6 +152,14 @@ impl RedisBroker {
         match &outcome.end {
             End::Success(result) => add("success", result, b""),
             End::Release => add("release", b"", b""),
+            End::Suspend { signal: Some(_), .. } => {
+                return Err(BrokerError::Unsupported("sending signals to jobs"));
+            }
+            End::Suspend { until, signal: None } => {
+                let at = until.map_or(FOR_EVER, |until| until.0.min(FOR_EVER));
+                add("suspend", at.to_string().as_bytes(), b"");
+                return Ok(Some(Time(at)));
+            }
             End::Cancelled(reason) => add("cancelled", reason.as_bytes(), b""),
             End::Failure { error, retry, delay } => {
                 let (policy, failures) = (outcome.lease.row >> 32, outcome.lease.row as u32);
@@ -292,25 +205,8 @@ fn write_queues(call: &mut Call, spec: &WorkerSpec) {
     }
 }
 
-fn used(id: Option<JobId>) -> BrokerError {
-    let id = id.map(|id| id.to_string()).unwrap_or_default();
-    BrokerError::Invalid(format!("job {id} cannot be written: an id can be used once"))
-}
-
 fn id_from(bytes: &[u8]) -> Option<JobId> {
     bytes.try_into().ok().map(JobId::from_bytes)
-}
-
-fn read_policy(text: &str) -> Option<RetryPolicy> {
-    let parts: Vec<&str> = text.split(' ').collect();
-    let [max_retries, base_delay, max_delay, factor, jitter] = parts[..] else { return None };
-    Some(RetryPolicy {
-        max_retries: max_retries.parse().ok()?,
-        base_delay: base_delay.parse().ok()?,
-        max_delay: max_delay.parse().ok()?,
-        factor: factor.parse().ok()?,
-        jitter: jitter.parse().ok()?,
-    })
 }
 
 /// A job from an answer of `lease.lua`, and the number of its retry policy.
@@ -333,6 +229,7 @@ fn leased(value: Value) -> Option<LeasedJob> {
         inputs.push((u32::try_from(position.as_int()?).ok()?, result.into_bytes()?));
     }
     inputs.sort_by_key(|(position, _)| *position);
+    let headers = parts.next().and_then(Value::into_bytes);
     Some(LeasedJob {
         id,
         row: own.policy << 32 | failures,
@@ -347,6 +244,7 @@ fn leased(value: Value) -> Option<LeasedJob> {
         key,
         group,
         created_at: own.created_at,
+        headers,
     })
 }
 
@@ -366,29 +264,7 @@ impl Broker for RedisBroker {
         edges: &[Edge],
         now: Time,
     ) -> Result<Vec<JobId>, BrokerError> {
-        let mut ids = HashSet::with_capacity(jobs.len());
-        for job in jobs {
-            job.check()?;
-            if !ids.insert(job.id) {
-                return Err(used(Some(job.id)));
-            }
-        }
-        if jobs.len() > ENQUEUE_MAX {
-            return Err(BrokerError::Invalid(format!(
-                "{} jobs are too many for one write to Redis: {ENQUEUE_MAX} at most",
-                jobs.len()
-            )));
-        }
-        if jobs.is_empty() {
-            return Ok(Vec::new());
-        }
-        if !edges.is_empty() || jobs.iter().any(|job| job.key.is_some()) {
-            return self.enqueue_tied(jobs, edges, now);
-        }
-        match self.enqueue_plain(&mut jobs.iter(), now)? {
-            None => Ok(jobs.iter().map(|job| job.id).collect()),
-            id => Err(used(id)),
-        }
+        self.enqueue_jobs(jobs, edges, now)
     }
 
     fn enqueue_all(
@@ -396,28 +272,7 @@ impl Broker for RedisBroker {
         calls: &[EnqueueCall],
         now: Time,
     ) -> Vec<Result<Vec<JobId>, BrokerError>> {
-        let plain = |job: &Arc<NewJob>| job.key.is_none() && job.check().is_ok();
-        let mut ids = HashSet::new();
-        let count: usize = calls.iter().map(|call| call.jobs.len()).sum();
-        let together = calls.len() > 1
-            && count <= ENQUEUE_MAX
-            && calls.iter().all(|call| {
-                call.edges.is_empty()
-                    && call.jobs.iter().all(|job| plain(job) && ids.insert(job.id))
-            });
-        if together {
-            let mut jobs = calls.iter().flat_map(|call| call.jobs.iter());
-            match self.enqueue_plain(&mut jobs, now) {
-                Ok(None) => {
-                    let ids = |call: &EnqueueCall| call.jobs.iter().map(|job| job.id).collect();
-                    return calls.iter().map(|call| Ok(ids(call))).collect();
-                }
-                // One of them is wrong, and must not hurt the others.
-                Ok(Some(_)) => {}
-                Err(error) => return calls.iter().map(|_| Err(error.clone())).collect(),
-            }
-        }
-        calls.iter().map(|call| self.enqueue(&call.jobs, &call.edges, now)).collect()
+        self.enqueue_calls(calls, now)
     }
 
     fn lease(
@@ -459,7 +314,7 @@ impl Broker for RedisBroker {
             match &outcome.end {
                 End::Success(result) => check_blob("result", result)?,
                 End::Failure { error, .. } => check_blob("error", error)?,
-                End::Cancelled(_) | End::Release => {}
+                End::Cancelled(_) | End::Release | End::Suspend { .. } => {}
             }
         }
         let mut call = Call::new(Script::Finish, now);

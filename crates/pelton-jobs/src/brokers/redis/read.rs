@@ -289,6 +289,7 @@ fn worker(fields: Vec<Value>, running: i64) -> Option<WorkerRecord> {
         running: u64::try_from(running).unwrap_or(0),
         processed,
         failed,
+        report: None,
     })
 }
 
@@ -300,9 +301,8 @@ fn schedule(
     fired: Option<&Vec<u8>>,
 ) -> Option<ScheduleRecord> {
     let name = field.split(|byte| *byte == 0).nth(1)?;
-    let (kind, text, tz) = rule_parts(rule)?;
-    let cron = (kind == "cron").then(|| text.clone());
-    let every = if cron.is_some() { None } else { text.parse().ok() };
+    let owner = field.split(|byte| *byte == 0).next()?;
+    let parts = rule_parts(rule)?;
     let (last_job, last_at) = match fired.and_then(|fired| fired.split_at_checked(16)) {
         Some((id, at)) => (id_from(id), number(at).map(Time)),
         None => (None, None),
@@ -311,11 +311,15 @@ fn schedule(
         name: String::from_utf8_lossy(name).into_owned(),
         task: template.job.task,
         queue: template.job.queue,
-        cron,
-        tz,
-        every,
+        cron: parts.text,
+        tz: parts.tz,
+        every: parts.every,
         next_at,
         last_at,
         last_job,
+        owner: String::from_utf8_lossy(owner).into_owned(),
+        paused: false,
+        grace: template.grace,
+        catch_up: 1,
     })
 }

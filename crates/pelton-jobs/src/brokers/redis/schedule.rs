@@ -10,39 +10,32 @@ use super::{RedisBroker, fields};
 use crate::broker::Tick;
 use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::job::NewJob;
-use crate::schedule::{Cron, FIRE_MAX, Interval, LEAD, Rule, ScheduleSpec};
+use crate::job::{Extra, NewJob};
+use crate::schedule::{FIRE_MAX, LEAD, Rule, RuleParts, ScheduleSpec};
 use crate::time::Time;
 
-/// A rule as text: two that are equal are the same rule.
-pub(super) fn rule_text(rule: &Rule) -> Vec<u8> {
-    match rule {
-        Rule::Cron(cron) => {
-            pack(&[Some(b"cron"), Some(cron.text().as_bytes()), Some(cron.zone().as_bytes())])
-        }
-        Rule::Every(interval) => {
-            pack(&[Some(b"every"), Some(interval.as_secs().to_string().as_bytes())])
-        }
-    }
+/// A rule as one value: two that are equal are the same rule.
+fn rule_text(rule: &Rule) -> Vec<u8> {
+    let RuleParts { text, tz, every } = rule.parts();
+    let every = every.map(|seconds| seconds.to_string());
+    pack(&[
+        text.as_deref().map(str::as_bytes),
+        Some(tz.as_bytes()),
+        every.as_deref().map(str::as_bytes),
+    ])
 }
 
-/// What `rule_text` wrote: kind, text and zone.
-pub(super) fn rule_parts(bytes: &[u8]) -> Option<(String, String, String)> {
-    let mut parts = unpack(bytes)?.into_iter().flatten().map(String::from_utf8);
-    let (kind, text) = (parts.next()?.ok()?, parts.next()?.ok()?);
-    let zone = parts.next().and_then(Result::ok).unwrap_or_else(|| "UTC".into());
-    Some((kind, text, zone))
+/// What `rule_text` wrote.
+pub(super) fn rule_parts(bytes: &[u8]) -> Option<RuleParts> {
+    let mut parts = unpack(bytes)?.into_iter();
+    let mut text = || parts.next().flatten().and_then(|part| String::from_utf8(part).ok());
+    let (cron, tz, every) = (text(), text()?, text());
+    Some(RuleParts { text: cron, tz, every: every.and_then(|seconds| seconds.parse().ok()) })
 }
 
 fn read_rule(bytes: &[u8]) -> Result<Option<Rule>, BrokerError> {
-    let Some((kind, text, zone)) = rule_parts(bytes) else { return Ok(None) };
-    Ok(match kind.as_str() {
-        "cron" => Some(Rule::Cron(Box::new(Cron::new(&text, &zone)?))),
-        _ => match text.parse() {
-            Ok(seconds) => Some(Rule::Every(Interval::new(seconds)?)),
-            Err(_) => None,
-        },
-    })
+    let Some(RuleParts { text, tz, every }) = rule_parts(bytes) else { return Ok(None) };
+    Rule::of(text.as_deref(), &tz, every).map(Some)
 }
 
 /// The template of a schedule's jobs, and its grace.
@@ -68,7 +61,7 @@ fn write_template(schedule: &ScheduleSpec, policy: i64) -> Vec<u8> {
 pub(super) struct Template {
     pub(super) job: NewJob,
     policy: i64,
-    grace: f64,
+    pub(super) grace: f64,
 }
 
 impl Template {
@@ -97,6 +90,7 @@ impl Template {
             retry: crate::retry::RetryPolicy::default(),
             result_ttl,
             group,
+            extra: Extra::default(),
         };
         Some(Self { job, policy, grace })
     }
@@ -124,10 +118,13 @@ impl RedisBroker {
         call.bytes(owner.as_bytes());
         for schedule in schedules {
             schedule.check()?;
+            if schedule.catch_up > 1 {
+                return Err(BrokerError::Unsupported("making up for several missed ticks"));
+            }
             let policy = self.policy_row(&schedule.template.retry)?;
             call.bytes(schedule.name.as_bytes()).bytes(&rule_text(&schedule.rule));
             call.bytes(&write_template(schedule, policy));
-            call.text(optional(schedule.rule.next_after(now)));
+            call.text(optional(schedule.rule.first(now)));
         }
         self.write(&call)?;
         Ok(())
@@ -174,13 +171,12 @@ impl RedisBroker {
 
     /// Fires the newest of the due ticks, unless it is too old, and moves the schedule on.
     fn fire(&mut self, leader: &str, due: &Due, now: Time) -> Result<Option<JobId>, BrokerError> {
-        let tick = due.rule.newest(due.tick, now);
-        let next = due.rule.next_after(now.max(tick));
+        let ticks = due.rule.due(due.tick, now, due.template.grace, 1);
         let mut call = Call::new(Script::Fire, now);
         call.bytes(leader.as_bytes()).bytes(&due.field).text(due.tick.0);
-        call.text(optional(next)).text(tick.0);
+        call.text(optional(ticks.next)).text(ticks.newest.0);
         let mut id = None;
-        if now.since(tick) <= due.template.grace {
+        if !ticks.fire.is_empty() {
             let policy = self.policy(due.template.policy)?;
             let job = NewJob { id: JobId::new(now)?, retry: policy, ..due.template.job.clone() };
             fields::write_job(&mut call, &Arc::new(job.clone()), due.template.policy, now, false);

@@ -129,6 +129,7 @@ fn event_of(name: &str) -> Option<Event> {
         "FailedAgain" => Event::FailedAgain { at: Time(0) },
         "FailedForGood" => Event::FailedForGood,
         "Released" => Event::Released,
+        "Suspended" => Event::Suspended { at: Time(0) },
         "Lost" => Event::Lost,
         "LostForGood" => Event::LostForGood,
         "CancelAsked" => Event::CancelAsked,

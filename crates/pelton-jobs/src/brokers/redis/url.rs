@@ -12,7 +12,6 @@ pub(super) struct Location {
     pub(super) hosts: Vec<(String, u16)>,
     /// The name by which the Sentinels know the server.
     pub(super) master: Option<String>,
-    pub(super) tls: bool,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
     pub(super) database: u32,
@@ -22,8 +21,8 @@ pub(super) struct Location {
     pub(super) patience: Duration,
 }
 
-const EXAMPLES: &str = "a Redis broker is redis://host:6379/0, rediss://user:password@host:6379/0 \
-    (TLS) or redis+sentinel://host:26379,host:26379/master/0, with ?namespace=pelton and \
+const EXAMPLES: &str = "a Redis broker is redis://host:6379/0, redis://user:password@host:6379/0 \
+    or redis+sentinel://host:26379,host:26379/master/0, with ?namespace=pelton and \
     ?timeout=10 (seconds to wait for a server that is away)";
 
 impl Location {
@@ -37,11 +36,12 @@ impl Location {
         };
         let bad = |why: &str| BrokerError::Open(format!("{shown:?}: {why}; {EXAMPLES}"));
         let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("not a URL"))?;
-        let (tls, sentinel) = match scheme {
-            "redis" => (false, false),
-            "rediss" => (true, false),
-            "redis+sentinel" => (false, true),
-            "rediss+sentinel" => (true, true),
+        let sentinel = match scheme {
+            "redis" => false,
+            "redis+sentinel" => true,
+            "rediss" | "rediss+sentinel" => {
+                return Err(bad("TLS to Redis is not there yet; put a tunnel before it"));
+            }
             _ => return Err(bad("not a Redis URL")),
         };
         let (rest, options) = rest.split_once('?').unwrap_or((rest, ""));
@@ -73,7 +73,6 @@ impl Location {
         let mut location = Self {
             hosts,
             master,
-            tls,
             user: given(user),
             password: given(password),
             database,
@@ -126,11 +125,11 @@ mod tests {
     fn every_part_is_found() {
         let plain = Location::parse("redis://").unwrap();
         assert_eq!((plain.hosts, plain.database), (vec![("localhost".into(), 6379)], 0));
-        let full = "rediss://me:p%40ss@[::1]:7000/3?namespace=shop&timeout=2.5";
+        let full = "redis://me:p%40ss@[::1]:7000/3?namespace=shop&timeout=2.5";
         let full = Location::parse(full).unwrap();
         assert_eq!(full.hosts, [("::1".to_owned(), 7000)]);
         assert_eq!((full.user.as_deref(), full.password.as_deref()), (Some("me"), Some("p@ss")));
-        assert_eq!((full.tls, full.database, full.namespace.as_str()), (true, 3, "shop"));
+        assert_eq!((full.database, full.namespace.as_str()), (3, "shop"));
         assert_eq!(full.patience, Duration::from_millis(2500));
         let sentinel = Location::parse("redis+sentinel://:pw@a,b:1/main/2").unwrap();
         assert_eq!(sentinel.hosts, [("a".to_owned(), 26379), ("b".to_owned(), 1)]);
@@ -148,6 +147,7 @@ mod tests {
             "redis://a?timeout=0",
             "redis://:secret@a?colour=red",
             "redis+sentinel://a",
+            "rediss://:secret@a",
         ] {
             let error = Location::parse(url).unwrap_err().to_string();
             assert!(error.contains("redis://host:6379/0") && !error.contains("secret"), "{error}");

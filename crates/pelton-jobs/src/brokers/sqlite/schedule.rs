@@ -88,7 +88,7 @@ impl SqliteBroker {
             template.result_ttl,
             template.group,
             template.payload,
-            first_tick(&schedule.rule, now).map(|time| time.0),
+            schedule.rule.first(now).map(|time| time.0),
             schedule.catch_up,
         ])?;
         Ok(())
@@ -233,14 +233,6 @@ impl SqliteBroker {
         ))?;
         let rows = statement.query_map([name], due)?;
         Ok(rows.collect::<Result<_, _>>()?)
-    }
-}
-
-/// The first tick of a schedule that is new: a moment that is past already is due.
-fn first_tick(rule: &Rule, now: Time) -> Option<Time> {
-    match rule {
-        Rule::At(at) => Some(*at),
-        rule => rule.next_after(now),
     }
 }
 

@@ -52,6 +52,11 @@ local function end_attempt(id, token, how, one, two)
         note('fa', tonumber(job.fa or 0) + 1)
         note('d', one)
         job.d = one
+    elseif how == 'suspend' then
+        to = '@{Suspended:Running}'
+        note('at', tonumber(job.at) - 1)
+        note('d', one)
+        job.d = one
     else
         to = '@{Released:Running}'
         note('at', tonumber(job.at) - 1)
@@ -74,7 +79,7 @@ for at = 5, #ARGV, 5 do
     else
         state = end_attempt(id, token, how, ARGV[at + 3], ARGV[at + 4])
     end
-    if state ~= '' and how ~= 'release' then
+    if state ~= '' and how ~= 'release' and how ~= 'suspend' then
         processed = processed + 1
         if how == 'again' or how == 'dead' then failed = failed + 1 end
     end

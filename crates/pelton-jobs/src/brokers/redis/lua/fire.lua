@@ -1,6 +1,6 @@
 -- A schedule's tick becomes a job, and the schedule moves on, unless somebody did that before.
 -- ARGV from 4: leader, schedule, its tick, its next ('' for none), the tick that fires, then the
--- job as in enqueue.lua, where there is one. Answers with 1 if it fired.
+-- job as in workflow.lua, without a key, where there is one. Answers with 1 if it fired.
 local field = ARGV[5]
 local last = call('HGET', P .. 'fired', field)
 local id = ARGV[9]

@@ -5,9 +5,9 @@ local limit, request, received = tonumber(ARGV[11]), ARGV[12], ARGV[13]
 local function answer(id, job)
     local inputs = false
     if job[11] then inputs = call('HGETALL', P .. 'a' .. id) end
-    return { id, job[12], job[3], job[4], job[5], job[6], job[7], job[8] or '', job[9] or '', job[13] or '0', inputs }
+    return { id, job[12], job[3], job[4], job[5], job[6], job[7], job[8] or '', job[9] or '', job[13] or '0', inputs, job[15] }
 end
-local NAMES = { 'st', 'x', 't', 'l', 's', 'at', 'tk', 'k', 'g', 'v', 'ni', 'q', 'fa', 'w' }
+local NAMES = { 'st', 'x', 't', 'l', 's', 'at', 'tk', 'k', 'g', 'v', 'ni', 'q', 'fa', 'w', 'h' }
 
 touch()
 local last = call('HMGET', P .. 'w' .. WORKER, 'request', 'given')

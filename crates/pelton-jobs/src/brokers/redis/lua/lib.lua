@@ -1,6 +1,7 @@
 -- What all scripts share. KEYS[1]: the prefix of all keys, with the hash tag of a cluster in it.
 -- ARGV: now (microseconds), who calls, whether this call may have been made before, then the
--- script's own. @{Event} is state.rs's table of an event, @{Event:State} one entry of it.
+-- script's own. An event's name in braces after an at sign is state.rs's table of it, and with a colon
+-- and a state's name one entry of that.
 --
 -- j<id>: a job. i<state><queue>: its jobs, by id. r<level><queue>: ready ones, by due time; levels:
 -- those that are not empty, best first. due, expires, purge: by time. t<task>, g<group>: by id.

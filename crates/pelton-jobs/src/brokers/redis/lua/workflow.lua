@@ -1,5 +1,5 @@
--- Jobs with keys or ties: all or none. n, the jobs as in enqueue.lua with their key before the
--- number of fields, then edges: parent, child, position. Answers with what is wrong and the id it
+-- Jobs with keys or ties: all or none. n, the jobs (id, state, queue, level, task, due,
+-- expiry, group, key, number of fields, fields), then edges: parent, child, position. Answers with what is wrong and the id it
 -- is about, or with the ids.
 local n, at = tonumber(ARGV[4]), 5
 local jobs, real, own = {}, {}, {}

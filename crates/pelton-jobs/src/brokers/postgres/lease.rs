@@ -1,0 +1,179 @@
+//! Jobs are taken by workers.
+
+use std::collections::HashMap;
+
+use postgres::Row;
+
+use super::fault::Fault;
+use super::{PostgresBroker, id_at, read_policy};
+use crate::broker::{WorkerRow, WorkerSpec};
+use crate::job::LeasedJob;
+use crate::state::{self, Event, State};
+use crate::time::Time;
+
+/// Due jobs made ready by one lease: more wait for the next, so that no write is long.
+const PROMOTE_MAX: i64 = 1000;
+
+/// A worker that leased a moment ago need not be touched again.
+const TOUCH_AFTER: f64 = 0.2;
+
+/// The open queues of a worker: those it wants ($1; $2: all), without those it leaves to others.
+const OPEN: &str = "SELECT name FROM pelton_queues WHERE NOT paused AND \
+    ($2 OR name = ANY($1)) AND NOT name = ANY($3)";
+
+impl PostgresBroker {
+    pub(super) fn lease_jobs(
+        &mut self,
+        worker: WorkerRow,
+        spec: &WorkerSpec,
+        limit: usize,
+        now: Time,
+    ) -> Result<Vec<LeasedJob>, Fault> {
+        let touched = self.touched.get(&worker).copied();
+        if touched.is_none_or(|at| !(0.0..TOUCH_AFTER).contains(&now.since(at)) || at == now) {
+            self.touch_worker(worker, spec, now)?;
+        }
+        self.look_at_the_clock(now)?;
+        let Some(next) = state::step(State::Queued, Event::Leased, now) else {
+            return Ok(Vec::new());
+        };
+        let sql = format!(
+            "WITH open AS MATERIALIZED ({OPEN}), picked AS MATERIALIZED (\
+             SELECT p.id FROM open, LATERAL (\
+             SELECT id, priority, due FROM pelton_jobs WHERE state = 2 AND queue = open.name AND \
+             (expires_at IS NULL OR expires_at > $4) \
+             ORDER BY priority DESC, due, id LIMIT $5 FOR UPDATE SKIP LOCKED) p \
+             ORDER BY p.priority DESC, p.due, p.id LIMIT $5) \
+             UPDATE pelton_jobs j SET state = $6, worker = $7, started_at = $4, \
+             attempt = attempt + 1, token = token + 1, version = version + 1, progress = NULL, \
+             message = NULL, expires_at = NULL FROM picked WHERE j.id = picked.id \
+             RETURNING j.id, j.task, j.queue, j.payload, j.attempt, j.token, j.policy, j.timeout, \
+             j.key, j.in_group, j.created_at, j.inputs, j.priority, j.due, j.headers"
+        );
+        let mut rows = self.link.query(
+            &sql,
+            &[
+                &spec.queues,
+                &spec.queues.is_empty(),
+                &spec.skip,
+                &now.0,
+                &(limit as i64),
+                &(next.state as i16),
+                &worker.0,
+            ],
+        )?;
+        rows.sort_by_key(|row| (-row.get::<_, i16>(12), row.get::<_, i64>(13), id_at(row, 0)));
+        let mut jobs = rows.iter().map(leased).collect::<Result<Vec<_>, _>>()?;
+        let tied: Vec<bool> = rows.iter().map(|row| row.get::<_, i32>(11) > 0).collect();
+        self.give_inputs(&mut jobs, &tied)?;
+        for job in &jobs {
+            self.moved(&job.queue, Some(State::Queued), Some(next.state));
+            self.group.changed.push(job.id);
+        }
+        Ok(jobs)
+    }
+
+    /// What is due by now: jobs become ready, expire, or are taken from dead workers.
+    fn look_at_the_clock(&mut self, now: Time) -> Result<(), Fault> {
+        let rows = self.link.query(
+            "SELECT (SELECT min(due) FROM pelton_jobs WHERE state = 1), \
+             (SELECT min(expires_at) FROM pelton_jobs \
+             WHERE expires_at IS NOT NULL AND state < 3), \
+             (SELECT min(lease_until) FROM pelton_workers)",
+            &[],
+        )?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        let is_before =
+            |column, time: i64| row.get::<_, Option<i64>>(column).is_some_and(|at| at < time);
+        if is_before(0, now.0 + 1) {
+            self.promote(now)?;
+        }
+        if is_before(1, now.0 + 1) {
+            self.end_expired(now)?;
+        }
+        if is_before(2, now.0) {
+            self.take_over_lost(now)?;
+        }
+        Ok(())
+    }
+
+    /// When a lease for this worker would find something to do.
+    pub(super) fn next_work(
+        &mut self,
+        spec: &WorkerSpec,
+        now: Time,
+    ) -> Result<Option<Time>, Fault> {
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM ({OPEN}) open WHERE EXISTS \
+             (SELECT 1 FROM pelton_jobs WHERE state = 2 AND queue = open.name)), \
+             (SELECT min(due) FROM pelton_jobs WHERE state = 1), \
+             (SELECT min(lease_until) FROM pelton_workers)"
+        );
+        let rows = self.link.query(&sql, &[&spec.queues, &spec.queues.is_empty(), &spec.skip])?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        if row.get(0) {
+            return Ok(Some(now));
+        }
+        let (due, lost): (Option<i64>, Option<i64>) = (row.get(1), row.get(2));
+        Ok([due, lost].into_iter().flatten().min().map(Time))
+    }
+
+    /// Scheduled jobs whose time came are queued, whatever their queue.
+    fn promote(&mut self, now: Time) -> Result<(), Fault> {
+        let Some(next) = state::step(State::Scheduled, Event::Due, now) else { return Ok(()) };
+        let rows = self.link.query(
+            "UPDATE pelton_jobs SET state = $1, version = version + 1 WHERE id IN \
+             (SELECT id FROM pelton_jobs WHERE state = 1 AND due <= $2 ORDER BY due LIMIT $3 \
+             FOR UPDATE SKIP LOCKED) RETURNING id, queue",
+            &[&(next.state as i16), &now.0, &PROMOTE_MAX],
+        )?;
+        for row in rows {
+            self.moved(row.get(1), Some(State::Scheduled), Some(next.state));
+            self.group.changed.push(id_at(&row, 0));
+        }
+        Ok(())
+    }
+
+    fn give_inputs(&mut self, jobs: &mut [LeasedJob], tied: &[bool]) -> Result<(), Fault> {
+        let mut waiting: HashMap<_, &mut LeasedJob> = jobs
+            .iter_mut()
+            .zip(tied)
+            .filter(|(_, tied)| **tied)
+            .map(|(job, _)| (job.id, job))
+            .collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<Vec<u8>> = waiting.keys().map(|id| id.as_bytes().to_vec()).collect();
+        let rows = self.link.query(
+            "SELECT child, coalesce(result, ''::bytea) FROM pelton_edges WHERE child = ANY($1) \
+             ORDER BY child, position",
+            &[&ids],
+        )?;
+        for row in rows {
+            if let Some(job) = waiting.get_mut(&id_at(&row, 0)) {
+                job.inputs.push(row.get(1));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn leased(row: &Row) -> Result<LeasedJob, Fault> {
+    Ok(LeasedJob {
+        id: id_at(row, 0),
+        row: 0,
+        task: row.get::<_, &str>(1).into(),
+        queue: row.get::<_, &str>(2).into(),
+        payload: row.get(3),
+        attempt: u32::try_from(row.get::<_, i32>(4)).unwrap_or(0),
+        token: row.get(5),
+        max_retries: read_policy(row.get(6))?.max_retries,
+        timeout: row.get(7),
+        inputs: Vec::new(),
+        key: row.get(8),
+        group: row.get(9),
+        created_at: Time(row.get(10)),
+        headers: row.get(14),
+    })
+}

@@ -1,0 +1,196 @@
+//! Schedules, and who fires them.
+
+use std::sync::Arc;
+
+use postgres::Row;
+
+use super::fault::Fault;
+use super::{PostgresBroker, read_policy};
+use crate::broker::Tick;
+use crate::id::JobId;
+use crate::job::{Extra, NewJob};
+use crate::schedule::{FIRE_MAX, LEAD, Rule, RuleParts, ScheduleSpec};
+use crate::time::Time;
+
+/// A schedule that is due, as it was stored.
+struct Due {
+    owner: String,
+    name: String,
+    cron: Option<String>,
+    tz: String,
+    every: Option<f64>,
+    grace: f64,
+    catch_up: u32,
+    next_at: Time,
+    template: NewJob,
+}
+
+impl Due {
+    fn read(row: &Row) -> Result<Self, Fault> {
+        Ok(Self {
+            owner: row.get(0),
+            name: row.get(1),
+            cron: row.get(2),
+            tz: row.get(3),
+            every: row.get(4),
+            grace: row.get(5),
+            catch_up: u32::try_from(row.get::<_, i32>(15)).unwrap_or(1),
+            next_at: Time(row.get(6)),
+            template: NewJob {
+                id: JobId::from_bytes([0; 16]),
+                task: row.get(8),
+                queue: row.get(9),
+                priority: i8::try_from(row.get::<_, i16>(10)).unwrap_or(0),
+                timeout: row.get(11),
+                result_ttl: row.get(12),
+                group: row.get(13),
+                payload: row.get(14),
+                run_at: None,
+                expires_at: None,
+                key: None,
+                extra: Extra::default(),
+                retry: read_policy(row.get(7))?,
+            },
+        })
+    }
+}
+
+impl PostgresBroker {
+    pub(super) fn declare_schedules(
+        &mut self,
+        owner: &str,
+        schedules: &[ScheduleSpec],
+        now: Time,
+    ) -> Result<(), Fault> {
+        let names: Vec<&str> = schedules.iter().map(|schedule| schedule.name.as_str()).collect();
+        self.link.execute(
+            "DELETE FROM pelton_schedules WHERE owner = $1 AND NOT name = ANY($2)",
+            &[&owner, &names],
+        )?;
+        for schedule in schedules {
+            schedule.check()?;
+            self.declare_one(owner, schedule, now)?;
+        }
+        Ok(())
+    }
+
+    /// A schedule whose rule is as before keeps its place, and with it the ticks it missed.
+    fn declare_one(
+        &mut self,
+        owner: &str,
+        schedule: &ScheduleSpec,
+        now: Time,
+    ) -> Result<(), Fault> {
+        let RuleParts { text, tz, every } = schedule.rule.parts();
+        let template = &schedule.template;
+        self.link.execute(
+            "INSERT INTO pelton_schedules AS s (owner, name, cron, tz, every, grace, task, queue, \
+             priority, policy, timeout, result_ttl, in_group, payload, next_at, catch_up) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+             ON CONFLICT (owner, name) DO UPDATE SET \
+             next_at = CASE WHEN s.cron IS NOT DISTINCT FROM excluded.cron AND \
+                 s.tz = excluded.tz AND s.every IS NOT DISTINCT FROM excluded.every \
+                 THEN s.next_at ELSE excluded.next_at END, \
+             cron = excluded.cron, tz = excluded.tz, every = excluded.every, \
+             grace = excluded.grace, catch_up = excluded.catch_up, task = excluded.task, queue = excluded.queue, \
+             priority = excluded.priority, policy = excluded.policy, \
+             timeout = excluded.timeout, result_ttl = excluded.result_ttl, \
+             in_group = excluded.in_group, payload = excluded.payload",
+            &[
+                &owner,
+                &schedule.name,
+                &text,
+                &tz,
+                &every,
+                &schedule.grace,
+                &template.task,
+                &template.queue,
+                &i16::from(template.priority),
+                &template.retry.to_text(),
+                &template.timeout,
+                &template.result_ttl,
+                &template.group,
+                &template.payload,
+                &schedule.rule.first(now).map(|time| time.0),
+                &(schedule.catch_up as i32),
+            ],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn fire_schedules(&mut self, leader: &str, now: Time) -> Result<Tick, Fault> {
+        if let Some(until) = self.led_by_other(leader, now)? {
+            return Ok(Tick { leads: false, fired: Vec::new(), next_at: until });
+        }
+        let mut fired = Vec::new();
+        for due in self.due_schedules(now)? {
+            for id in self.fire(&due, now)? {
+                fired.push((due.name.clone(), id));
+            }
+        }
+        let rows = self.link.query("SELECT min(next_at) FROM pelton_schedules", &[])?;
+        let next: Option<i64> = rows.first().and_then(|row| row.get(0));
+        // Back in a third of the lead, so that it does not lapse.
+        let renewal = now.after(LEAD / 3.0);
+        let next_at = next.map_or(renewal, |next| Time(next).min(renewal));
+        Ok(Tick { leads: true, fired, next_at })
+    }
+
+    /// Takes or keeps the lead, until the commit by the row's lock; the end of another's where that
+    /// cannot be.
+    fn led_by_other(&mut self, leader: &str, now: Time) -> Result<Option<Time>, Fault> {
+        let taken = self.link.query(
+            "INSERT INTO pelton_leader AS l (one, name, until) VALUES (1, $1, $2) \
+             ON CONFLICT (one) DO UPDATE SET name = excluded.name, until = excluded.until \
+             WHERE l.name = excluded.name OR l.until <= $3 RETURNING 1",
+            &[&leader, &now.after(LEAD).0, &now.0],
+        )?;
+        if !taken.is_empty() {
+            return Ok(None);
+        }
+        let rows = self.link.query("SELECT until FROM pelton_leader", &[])?;
+        Ok(Some(rows.first().map_or(now.after(LEAD), |row| Time(row.get(0)))))
+    }
+
+    pub(super) fn give_up_lead(&mut self, leader: &str) -> Result<(), Fault> {
+        self.link.execute("DELETE FROM pelton_leader WHERE name = $1", &[&leader])?;
+        Ok(())
+    }
+
+    fn due_schedules(&mut self, now: Time) -> Result<Vec<Due>, Fault> {
+        let rows = self.link.query(
+            "SELECT owner, name, cron, tz, every, grace, next_at, policy, task, queue, priority, \
+             timeout, result_ttl, in_group, payload, catch_up FROM pelton_schedules \
+             WHERE next_at <= $1 ORDER BY next_at, owner, name LIMIT $2 FOR UPDATE",
+            &[&now.0, &FIRE_MAX],
+        )?;
+        rows.iter().map(Due::read).collect()
+    }
+
+    /// Fires what is due of a schedule, and moves it on: in one operation, so that a tick has its
+    /// job exactly when it is past.
+    fn fire(&mut self, due: &Due, now: Time) -> Result<Vec<JobId>, Fault> {
+        let rule = Rule::of(due.cron.as_deref(), &due.tz, due.every)?;
+        let ticks = rule.due(due.next_at, now, due.grace, due.catch_up);
+        let mut ids = Vec::with_capacity(ticks.fire.len());
+        for _ in &ticks.fire {
+            let job = Arc::new(NewJob { id: JobId::new(now)?, ..due.template.clone() });
+            self.enqueue_jobs(&[&job], &[], false, now)?;
+            ids.push(job.id);
+        }
+        let last = ids.last().map(|id| &id.as_bytes()[..]);
+        self.link.execute(
+            "UPDATE pelton_schedules SET next_at = $1, \
+             last_at = CASE WHEN $2::bytea IS NULL THEN last_at ELSE $3 END, \
+             last_job = coalesce($2, last_job) WHERE owner = $4 AND name = $5",
+            &[
+                &ticks.next.map(|time| time.0),
+                &last,
+                &ticks.fire.last().unwrap_or(&ticks.newest).0,
+                &due.owner,
+                &due.name,
+            ],
+        )?;
+        Ok(ids)
+    }
+}
