@@ -122,9 +122,7 @@ class Enqueueable(Generic[P, R]):
             fields = task.job_fields(self._options, args, kwargs)
             connection = self._options.transaction
             if is_postgres(connection):
-                return task._handle(
-                    write_within_blocking(connection, task.jobs, NewJob(**fields))
-                )
+                return task._handle(write_within_blocking(connection, task.jobs, NewJob(**fields)))
             outbox.write_blocking(task.jobs, connection, fields)
             return task._handle(fields["id"])
         new = task.new_job(self._options, args, kwargs)

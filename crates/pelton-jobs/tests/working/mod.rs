@@ -27,7 +27,10 @@ pub(crate) fn enqueue(engine: &Engine) -> JobId {
     ids.unwrap()[0]
 }
 
-pub(crate) fn try_lease(session: &WorkerSession, limit: usize) -> Result<Vec<LeasedJob>, BrokerError> {
+pub(crate) fn try_lease(
+    session: &WorkerSession,
+    limit: usize,
+) -> Result<Vec<LeasedJob>, BrokerError> {
     wait(|reply| session.lease(limit, Duration::from_secs(20), reply))
 }
 

@@ -87,9 +87,9 @@ impl RedisBroker {
     }
 
     /// Jobs without keys and ties, of several calls in one script. `false`: some id was used.
-    fn enqueue_plain<'a>(
+    fn enqueue_plain(
         &mut self,
-        jobs: &mut dyn Iterator<Item = &'a Arc<NewJob>>,
+        jobs: &mut dyn Iterator<Item = &Arc<NewJob>>,
         now: Time,
     ) -> Result<Option<JobId>, BrokerError> {
         let mut batch = fields::Batch::default();
