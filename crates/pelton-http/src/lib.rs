@@ -3,6 +3,7 @@
 //! - [`h1::Connection`]: one HTTP/1.1 connection of a server
 //! - [`h2::Connection`]: one HTTP/2 connection of a server
 //! - [`websocket::Connection`]: what the connection becomes after an accepted upgrade
+//! - [`coding`]: compressed bodies, both ways
 //! - [`form`]: multipart and urlencoded bodies, streamed
 //! - [`proxies`]: what proxies in between say about a client
 //! - [`query`], [`cookie`], [`percent`]: the small grammars inside a request's head
@@ -13,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access_log;
+pub mod coding;
 pub mod cookie;
 pub mod date;
 mod decimal;

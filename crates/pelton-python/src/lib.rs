@@ -7,6 +7,7 @@
 use pyo3::prelude::*;
 
 mod aio;
+mod codings;
 mod event_loop;
 mod exchange;
 mod forms;
@@ -28,6 +29,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     aio::register(module)?;
     server::register(module)?;
     forms::register(module)?;
+    codings::register(module)?;
     web::register(module)?;
     jobs::register(module)?;
     observe::register(module)

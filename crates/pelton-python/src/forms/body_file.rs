@@ -17,7 +17,7 @@ create_exception!(
     pelton._core,
     BodyTooLarge,
     PyException,
-    "A body has more bytes than its file may have."
+    "A body has more bytes than it may have."
 );
 
 /// Writes the pieces of a body to a file.
