@@ -2,6 +2,7 @@
 //! what answers them (the framework's plans).
 
 use pelton_http::Headers;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 /// The head of a request, borrowed from whoever brought it.
@@ -35,6 +36,12 @@ impl Body<'_> {
     }
 }
 
+/// The first part of a scope's ``client``, if it has one.
+pub(crate) fn client_of(py: Python<'_>, scope: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    let client = scope.call_method1(intern!(py, "get"), (intern!(py, "client"),))?;
+    if client.is_none() { Ok(None) } else { Ok(Some(client.get_item(0)?.extract()?)) }
+}
+
 /// One request waiting for its answer.
 ///
 /// Exactly one of `respond` and `asgi` answers it. The request's body is complete before a plan
@@ -50,6 +57,11 @@ pub(crate) trait Exchange {
         &self,
         py: Python<'py>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>)>;
+    /// The client's address, as the scope has it: behind a trusted proxy, that of its client.
+    fn client(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let (scope, _, _) = self.asgi(py)?;
+        client_of(py, &scope)
+    }
     /// Answers with a complete response. `content-length` is added by the transport side; `date`
     /// and `server` too. Header names are in lower case.
     fn respond(

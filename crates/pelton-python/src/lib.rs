@@ -14,6 +14,7 @@ mod forms;
 mod jobs;
 mod methods;
 mod observe;
+mod resilience;
 mod server;
 mod sockets;
 mod transport;
@@ -32,5 +33,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     codings::register(module)?;
     web::register(module)?;
     jobs::register(module)?;
+    resilience::register(module)?;
     observe::register(module)
 }

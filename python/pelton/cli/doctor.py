@@ -96,13 +96,14 @@ class Report:
         from pelton.web._plan_routes import why_asgi
 
         found = list(explain(app))
-        slower = sum(reason is not None for _, reason in found)
+        slower = sum(reason is not None for _, reason, _ in found)
         self._line("ok", "routes", f"{len(found) - slower} compiled, {slower} not")
         reason = why_asgi(app)
         if reason is not None:
             self._line("slow", "entry", f"through ASGI, then to the plans: {reason}")
-        for label, reason in found:
-            self._line("plan" if reason is None else "slow", label, reason or "compiled")
+        for label, reason, detour in found:
+            compiled = "compiled" if detour is None else f"compiled, called as ASGI: {detour}"
+            self._line("plan" if reason is None else "slow", label, reason or compiled)
 
     def _line(self, mark: str, label: str, text: str) -> None:
         self.failed |= mark == "FAIL"
@@ -127,14 +128,16 @@ def describe_broker(url: str) -> str:
     return f"{len(queues)} queues, {dead} dead jobs, {len(processes)} worker processes"
 
 
-def explain(app: Any) -> Iterator[tuple[str, str | None]]:
-    """(methods and path, why it is not compiled or None) for each route that could be.
+def explain(app: Any) -> Iterator[tuple[str, str | None, str | None]]:
+    """(methods and path, why it is not compiled or None, why our server runs its plan by ASGI or
+    None) for each route that could be compiled.
 
     WebSockets, mounts and documentation pages could not, and are left out.
     """
+    from pelton.web._plan import detour
     from pelton.web._plan import explain as reason_of
     from pelton.web.routing import APIRoute
 
     for methods, path, route in walk(app.routes):
         if isinstance(route, APIRoute):
-            yield f"{methods} {path}", reason_of(route)
+            yield f"{methods} {path}", reason_of(route), detour(route)

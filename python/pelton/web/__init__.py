@@ -10,6 +10,12 @@ from .background import BackgroundTasks as BackgroundTasks
 from .datastructures import UploadFile as UploadFile
 from .exceptions import HTTPException as HTTPException
 from .exceptions import WebSocketException as WebSocketException
+from .guard import ConcurrencyLimit as ConcurrencyLimit
+from .guard import Deadline as Deadline
+from .guard import RateLimit as RateLimit
+from .guard import by_client as by_client
+from .guard import by_header as by_header
+from .guard import deadline as deadline
 from .param_functions import Body as Body
 from .param_functions import Cookie as Cookie
 from .param_functions import Depends as Depends

@@ -22,6 +22,8 @@ from ._plan_json import Writer, reads_json_alike, writer_of
 from ._plan_spec import NodeSpec, Unplanned, nodes_of, validator_of
 from .annotations import lenient_issubclass
 from .datastructures import DefaultPlaceholder
+from .guard.app import GuardedApp
+from .guard.limits import RateLimit
 from .sse import EventSourceResponse
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class PlanSpec:
     respond: RespondSpec
     overrides: Any
     route: Any
+    limits: tuple[RateLimit, ...] | None
 
 
 def compile_route(route: APIRoute) -> ASGIApp | None:
@@ -75,7 +78,10 @@ def explain(route: Any) -> str | None:
     """Why `route` takes the reference path; `None` if it has a plan."""
     from .routing.route import APIRoute
 
-    if isinstance(getattr(route, "app", None), _core.RouteApp):
+    app = getattr(route, "app", None)
+    if isinstance(app, GuardedApp):
+        app = app.app
+    if isinstance(app, _core.RouteApp):
         return None
     if not isinstance(route, APIRoute):
         return f"{type(route).__name__} is not an API route"
@@ -88,6 +94,12 @@ def explain(route: Any) -> str | None:
     except PydanticUserError:
         return "a type that is not fully defined"
     return "its app was replaced after it was declared"
+
+
+def detour(route: Any) -> str | None:
+    """Why our server runs the plan of `route` by ASGI; `None` if it runs it itself."""
+    app = getattr(route, "app", None)
+    return app.guard.reason if isinstance(app, GuardedApp) else None
 
 
 @contextmanager
@@ -103,6 +115,7 @@ def disabled() -> Iterator[None]:
 def _spec_of(route: APIRoute) -> PlanSpec:
     body = route.body_field
     nodes = nodes_of(route.dependant)
+    guard = route.guard
     return PlanSpec(
         nodes=nodes,
         reads_body=body is not None,
@@ -115,6 +128,7 @@ def _spec_of(route: APIRoute) -> PlanSpec:
         respond=_respond_spec(route),
         overrides=route.dependency_overrides_provider,
         route=route,
+        limits=guard.rates if guard is not None and guard.is_native else None,
     )
 
 

@@ -33,6 +33,8 @@ from .exceptions import (
     RequestValidationError,
     WebSocketRequestValidationError,
 )
+from .guard.app import DeadlineOption
+from .guard.limits import Limit
 from .middleware.asyncexitstack import AsyncExitStackMiddleware
 from .openapi import assets
 from .openapi.docs import (
@@ -64,7 +66,8 @@ class FastAPI(Operations, Starlette):
 
     The arguments are FastAPI's. `jobs` is Pelton's: a `pelton.jobs.Jobs` that is started before
     the app's own lifespan and stopped after it. `telemetry` says what of its requests is observed,
-    see `pelton.web.telemetry`. Further arguments are kept in `extra`.
+    see `pelton.web.telemetry`; `limits`, `deadline` and `cancel_on_disconnect` hold for all path
+    operations, see `OperationOptions`. Further arguments are kept in `extra`.
     """
 
     def __init__(
@@ -110,6 +113,9 @@ class FastAPI(Operations, Starlette):
         openapi_external_docs: dict[str, Any] | None = None,
         strict_content_type: bool = Default(True),
         telemetry: TelemetryConfig | None = None,
+        limits: Sequence[Limit] | None = None,
+        deadline: DeadlineOption = None,
+        cancel_on_disconnect: bool | None = None,
         jobs: Any | None = None,
         **extra: Any,
     ) -> None:
@@ -167,6 +173,9 @@ class FastAPI(Operations, Starlette):
             responses=responses,
             generate_unique_id_function=generate_unique_id_function,
             strict_content_type=strict_content_type,
+            limits=limits,
+            deadline=deadline,
+            cancel_on_disconnect=cancel_on_disconnect,
         )
         if jobs is not None:
             self.router.lifespan_context = nest(_jobs_lifespan(jobs), self.router.lifespan_context)

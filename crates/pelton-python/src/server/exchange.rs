@@ -45,6 +45,12 @@ impl Exchange for PlanExchange {
         Ok((scope.into_any(), receive.into_any(), send.into_any()))
     }
 
+    fn client(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        // What the scope says, without the cost of making one.
+        let client = self.request.carrier.addresses(py)?.client.bind(py);
+        if client.is_none() { Ok(None) } else { Ok(Some(client.get_item(0)?.extract()?)) }
+    }
+
     fn respond(
         &self,
         py: Python<'_>,

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::channel::Channel;
+use super::guard::Extra;
 use super::helpers::Helpers;
 use super::progress::{Awaiting, Next, Progress};
 use super::respond::{Answer, Payload, PlainResponse, field_of};
@@ -14,8 +15,26 @@ use crate::exchange::Body;
 const JSON: (&[u8], &[u8]) = (b"content-type", b"application/json");
 
 impl Progress {
-    /// Sends the response that was made.
+    /// Sends the response that was made, once what it promises is on the disk.
     pub(super) fn send<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
+        let tasks = match &self.answer {
+            Some(Answer::Object(response)) => {
+                Some(response.bind(py).getattr(intern!(py, "background"))?)
+            }
+            _ => self.background.as_ref().map(|tasks| tasks.bind(py).clone()),
+        };
+        if let Some(tasks) = tasks
+            && tasks.is_instance(Helpers::of(py)?.background_tasks.bind(py))?
+            && tasks.getattr(intern!(py, "is_uncommitted"))?.is_truthy()?
+        {
+            let committing = tasks.call_method0(intern!(py, "commit"))?;
+            return Ok(Next::Await(committing, Awaiting::Committed));
+        }
+        self.send_answer(py)
+    }
+
+    /// Sends the response that was made.
+    pub(super) fn send_answer<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
         match &self.answer {
             Some(Answer::Object(response)) => {
                 let response = response.bind(py).clone();
@@ -33,6 +52,7 @@ impl Progress {
                         headers
                             .extend(pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
                         layers.add_fields(&mut headers, &mut vary);
+                        headers.extend(borrowed(&self.extra));
                         let body = match body {
                             Payload::Rust(bytes) => Body::Bytes(bytes),
                             Payload::Python(bytes) => Body::Python(bytes.bind(py).clone()),
@@ -99,6 +119,7 @@ impl Progress {
             let mut headers: Vec<_> =
                 fields.map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
             layers.add_fields(&mut headers, &mut vary);
+            headers.extend(borrowed(&self.extra));
             exchange.respond(py, plain.status, &headers, Body::Python(plain.body))?;
             self.started = true;
             let tasks = response.getattr(intern!(py, "background"))?;
@@ -109,6 +130,10 @@ impl Progress {
         let sending = response.call1((parts.scope, parts.receive, send))?;
         Ok(Next::Await(sending, Awaiting::Sent))
     }
+}
+
+fn borrowed(extra: &Extra) -> impl Iterator<Item = (&[u8], &[u8])> {
+    extra.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
 }
 
 fn start_message<'py>(

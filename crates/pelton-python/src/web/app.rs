@@ -206,7 +206,11 @@ impl RouteEntry {
             return Ok(plan.clone());
         }
         let app = match &self.route {
-            Some(route) => Some(route.bind(py).getattr(intern!(py, "app"))?),
+            Some(route) => {
+                let app = route.bind(py).getattr(intern!(py, "app"))?;
+                // A guard whose part the plan takes over gives what it guards.
+                Some(app.getattr_opt(intern!(py, "native"))?.unwrap_or(app))
+            }
             None => None,
         };
         let app = app.as_ref().and_then(|app| app.cast::<RouteApp>().ok());

@@ -43,7 +43,10 @@ impl Progress {
         if let Some(send) = &self.tracked {
             return Ok(send.bind(py).clone());
         }
-        let send = Bound::new(py, TrackedSend::new(self.parts(py)?.send, self.started))?;
+        let send = Bound::new(
+            py,
+            TrackedSend::new(self.parts(py)?.send, self.started, self.extra.clone()),
+        )?;
         self.tracked = Some(send.clone().unbind());
         Ok(send)
     }

@@ -48,6 +48,8 @@ pub(crate) struct Helpers {
     pub(crate) security_scopes: Py<PyAny>,
     /// A guard entered before the first asynchronous generator: `CleanupScope()`.
     pub(crate) cleanup_scope: Py<PyAny>,
+    /// `(limits and decisions) -> header fields`; raises the answer to a request that is refused.
+    pub(crate) rate_headers: Py<PyAny>,
     /// Starlette's `Request`.
     pub(crate) request: Py<PyAny>,
     /// Starlette's `Response`.
@@ -104,6 +106,7 @@ impl Helpers {
             not_awaited: named("not_awaited")?,
             security_scopes: named("security_scopes")?,
             cleanup_scope: named("CleanupScope")?,
+            rate_headers: named("rate_headers")?,
             request: named("Request")?,
             response: named("Response")?,
             response_call: module.getattr("Response")?.getattr("__call__")?.unbind(),

@@ -18,6 +18,7 @@ mod field;
 mod fill;
 mod form;
 mod given;
+mod guard;
 mod helpers;
 mod index;
 mod json;

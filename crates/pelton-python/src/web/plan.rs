@@ -6,6 +6,7 @@ use pyo3::types::{PyList, PyString, PyTuple};
 use super::call::qualified_name;
 use super::extract::Group;
 use super::field::Field;
+use super::guard::Guard;
 use super::respond::Respond;
 
 /// A compiled route.
@@ -31,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) overrides: Option<Py<PyAny>>,
     /// The nodes as the reference path knows them, if they are overridden after all.
     pub(crate) dependants: Py<PyAny>,
+    /// The rate limits that are asked here when the request comes from our own server.
+    pub(crate) guard: Option<Guard>,
     /// The endpoint's name.
     pub(crate) name: Py<PyString>,
 }
@@ -120,6 +123,7 @@ impl Plan {
             }),
         };
         let overrides = spec.getattr("overrides")?;
+        let limits = spec.getattr("limits")?;
         Ok(Self {
             arguments,
             shared,
@@ -130,6 +134,7 @@ impl Plan {
             route: spec.getattr("route")?.unbind(),
             overrides: (!overrides.is_none()).then(|| overrides.unbind()),
             dependants: spec.getattr("dependants")?.unbind(),
+            guard: (!limits.is_none()).then(|| Guard::from_limits(&limits)).transpose()?,
             name: qualified_name(endpoint.call.bind(spec.py()))?.unbind(),
             nodes,
         })

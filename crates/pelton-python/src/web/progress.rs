@@ -21,6 +21,7 @@ use super::call::Job;
 use super::channel::Channel;
 use super::fill::ReadyBody;
 use super::form::FormState;
+use super::guard::Extra;
 use super::helpers::Helpers;
 use super::leave::Leave;
 use super::plan::{Kind, Node, Plan};
@@ -64,6 +65,8 @@ pub(crate) enum Awaiting {
     /// A response object that sends itself, and runs its background tasks.
     Sent,
     Background,
+    /// Durable background tasks are being written, before the response says that they are.
+    Committed,
     Handled,
     /// The files of a form, after all; then the request ends as it would have.
     Closed(Option<PyErr>),
@@ -108,6 +111,8 @@ pub(crate) struct Progress {
     /// It was sent, and its background tasks have run.
     answered: bool,
     pub(super) tracked: Option<Py<TrackedSend>>,
+    /// What rate limits have every answer say.
+    pub(super) extra: Extra,
 }
 
 impl Progress {
@@ -141,6 +146,7 @@ impl Progress {
             started: false,
             answered: false,
             tracked: None,
+            extra: Extra::new(),
         }
     }
 
@@ -165,9 +171,17 @@ impl Progress {
 
     /// The first step.
     pub(crate) fn begin<'py>(&mut self, py: Python<'py>) -> Next<'py> {
-        let next = self.read_body(py);
+        let next = self.admit(py).and_then(|()| self.read_body(py));
         let next = self.or_fail(py, next);
         self.close_files(py, next)
+    }
+
+    /// Asks the route's rate limits. Under ASGI they were asked by the app around this route's.
+    fn admit(&mut self, py: Python<'_>) -> PyResult<()> {
+        if let (Some(guard), Channel::Native { exchange, .. }) = (&self.plan.guard, &self.channel) {
+            self.extra = guard.admit(py, exchange.as_ref())?;
+        }
+        Ok(())
     }
 
     /// Goes on after `awaiting` ended with `result`.
@@ -192,6 +206,7 @@ impl Progress {
             (Awaiting::Streamed, Ok(response)) => self.take_stream(&response),
             (Awaiting::Left(leave), result) => Ok(self.left(py, leave, result)),
             (Awaiting::Unwound, result) => Ok(self.unwound(py, result)),
+            (Awaiting::Committed, Ok(_)) => self.send_answer(py),
             (Awaiting::AsgiStart, Ok(_)) => self.send_asgi_body(py),
             (Awaiting::AsgiBody, Ok(_)) => self.run_background(py),
             (Awaiting::Sent | Awaiting::Background, Ok(_)) => Ok(self.sent_all(py)),

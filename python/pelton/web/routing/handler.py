@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket
 from .. import params, routing
 from .._request import FormRequest
 from ..annotations import lenient_issubclass
+from ..background import commit_tasks
 from ..datastructures import Default, DefaultPlaceholder
 from ..dependencies.callables import CallKind
 from ..dependencies.models import Dependant
@@ -64,6 +65,7 @@ def request_response(func: Callable[[Request], Awaitable[Response] | Response]) 
                 async with AsyncExitStack() as function_stack:
                     scope[FUNCTION_STACK] = function_stack
                     response = await handle(request)
+                await commit_tasks(getattr(response, "background", None))
                 await response(scope, receive, send)
                 is_sent = True
             if not is_sent:

@@ -14,6 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from .. import params
 from ..datastructures import DefaultPlaceholder, first_set
+from ..guard.app import DeadlineOption, nearest
+from ..guard.limits import Limit
 from ..telemetry.hooks import route_selected
 from .frontend import FrontendRouteGroup
 from .route import EFFECTIVE_ROUTE, APIRoute
@@ -42,6 +44,9 @@ class Inclusion:
     generate_unique_id_function: Callable[[APIRoute], str] | DefaultPlaceholder
     strict_content_type: bool | DefaultPlaceholder
     dependency_overrides_provider: Any | None
+    limits: list[Limit]
+    deadline: DeadlineOption
+    cancel_on_disconnect: bool | None
 
     def within(self, outer: "Inclusion") -> "Inclusion":
         """This inclusion as seen from around `outer`, into which it was made."""
@@ -62,6 +67,9 @@ class Inclusion:
             ),
             strict_content_type=first_set(self.strict_content_type, outer.strict_content_type),
             dependency_overrides_provider=outer.dependency_overrides_provider,
+            limits=outer.limits + self.limits,
+            deadline=nearest(self.deadline, outer.deadline),
+            cancel_on_disconnect=nearest(self.cancel_on_disconnect, outer.cancel_on_disconnect),
         )
 
     def apply(self, route: BaseRoute) -> BaseRoute | None:
@@ -124,6 +132,9 @@ class Inclusion:
             strict_content_type=first_set(
                 route.strict_content_type, own.strict_content_type, self.strict_content_type
             ),
+            limits=self.limits + route.limits,
+            deadline=nearest(route.deadline, self.deadline),
+            cancel_on_disconnect=nearest(route.cancel_on_disconnect, self.cancel_on_disconnect),
         )
         included.build_included_app()
         return included

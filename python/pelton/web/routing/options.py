@@ -11,6 +11,8 @@ from starlette.routing import BaseRoute
 
 from .. import params
 from ..datastructures import Default, DefaultPlaceholder
+from ..guard.app import DeadlineOption
+from ..guard.limits import Limit
 from ..types import IncEx
 from ..utils import generate_unique_id
 
@@ -26,6 +28,10 @@ class OperationOptions(TypedDict, total=False):
     `response_model_…` options go to Pydantic's serializer. `dependencies` are called for their
     effects. `status_code`, `response_class` and `responses` describe what is sent; the others
     only document. `callbacks` are routes that the API calls elsewhere.
+
+    Pelton's own: `limits` (see `RateLimit`, `ConcurrencyLimit`), `deadline` (seconds or a
+    `Deadline`; `False` for none where a router has one) and `cancel_on_disconnect` (the endpoint is
+    cancelled when its client has gone).
     """
 
     response_model: Any
@@ -50,6 +56,9 @@ class OperationOptions(TypedDict, total=False):
     callbacks: list[BaseRoute] | None
     openapi_extra: dict[str, Any] | None
     generate_unique_id_function: "Callable[[APIRoute], str] | DefaultPlaceholder"
+    limits: Sequence[Limit] | None
+    deadline: DeadlineOption
+    cancel_on_disconnect: bool | None
 
 
 DEFAULTS: dict[str, Any] = {
@@ -75,6 +84,9 @@ DEFAULTS: dict[str, Any] = {
     "callbacks": None,
     "openapi_extra": None,
     "generate_unique_id_function": Default(generate_unique_id),
+    "limits": None,
+    "deadline": None,
+    "cancel_on_disconnect": None,
 }
 """The value of each option that is left out."""
 

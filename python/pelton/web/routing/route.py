@@ -32,6 +32,8 @@ from ..dependencies.body_field import get_body_field
 from ..dependencies.flat import flat_body_params
 from ..dependencies.models import Dependant
 from ..fields import ModelField, create_model_field
+from ..guard.app import DeadlineOption, Guard, GuardedApp
+from ..guard.limits import Limit
 from ..sse import EventSourceResponse, ServerSentEvent
 from ..types import IncEx
 from ..utils import is_body_allowed_for_status_code
@@ -93,6 +95,10 @@ class APIRoute(routing.Route):
     callbacks: list[BaseRoute] | None
     openapi_extra: dict[str, Any] | None
     generate_unique_id_function: "Callable[[APIRoute], str] | DefaultPlaceholder"
+    limits: list[Limit]
+    deadline: DeadlineOption
+    cancel_on_disconnect: bool | None
+    guard: Guard | None
     strict_content_type: bool | DefaultPlaceholder
     tags: list[str | Enum]
     responses: dict[int | str, dict[str, Any]]
@@ -182,6 +188,8 @@ class APIRoute(routing.Route):
         self.tags = declared["tags"] or []
         self.responses = declared["responses"] or {}
         self.dependencies = list(declared["dependencies"] or [])
+        self.limits = list(declared["limits"] or [])
+        self.guard = Guard.of(self.limits, declared["deadline"], declared["cancel_on_disconnect"])
         self.name = get_name(endpoint) if declared["name"] is None else declared["name"]
         self._read_path(path)
         self.methods = {method.upper() for method in methods or ["GET"]}
@@ -278,7 +286,12 @@ class APIRoute(routing.Route):
         return create_model_field(name=prefix + self.unique_id, type_=type_, mode="serialization")
 
     def _build_app(self) -> ASGIApp:
-        """The ASGI app of this route: the compiled plan if there is one, else the handler's.
+        """The ASGI app of this route, behind its guard if it has one."""
+        app = self._own_app()
+        return app if self.guard is None else GuardedApp(app, self.guard)
+
+    def _own_app(self) -> ASGIApp:
+        """The compiled plan if there is one, else the handler's.
 
         An inclusion's handler comes from the original's own `get_route_handler`.
         """
@@ -359,6 +372,8 @@ _PLAIN_OPTIONS = (
     "callbacks",
     "openapi_extra",
     "generate_unique_id_function",
+    "deadline",
+    "cancel_on_disconnect",
 )
 
 

@@ -18,6 +18,8 @@ from typing_extensions import Unpack
 from .. import params
 from ..datastructures import Default, DefaultPlaceholder, first_set
 from ..exceptions import FastAPIError
+from ..guard.app import DeadlineOption, nearest
+from ..guard.limits import Limit
 from ..telemetry.hooks import route_selected
 from ..types import DecoratedCallable
 from ..utils import generate_unique_id
@@ -48,7 +50,8 @@ class APIRouter(Operations, routing.Router):
     """Path operations of one part of an app, for `include_router`.
 
     `prefix`, `tags`, `dependencies`, `responses`, `callbacks`, `deprecated` and
-    `include_in_schema` apply to all of them; `route_class` makes them. Routers may be included
+    `include_in_schema` apply to all of them, and so do Pelton's `limits`, `deadline` and
+    `cancel_on_disconnect` (the nearest wins); `route_class` makes them. Routers may be included
     in routers; routes added after inclusion are served too.
     """
 
@@ -73,6 +76,9 @@ class APIRouter(Operations, routing.Router):
         include_in_schema: bool = True,
         generate_unique_id_function: Callable[[APIRoute], str] = Default(generate_unique_id),
         strict_content_type: bool = Default(True),
+        limits: Sequence[Limit] | None = None,
+        deadline: DeadlineOption = None,
+        cancel_on_disconnect: bool | None = None,
     ) -> None:
         _check_prefix(prefix)
         chosen = (
@@ -98,6 +104,9 @@ class APIRouter(Operations, routing.Router):
         self.default_response_class = default_response_class
         self.generate_unique_id_function = generate_unique_id_function
         self.strict_content_type = strict_content_type
+        self.limits = list(limits or [])
+        self.deadline = deadline
+        self.cancel_on_disconnect = cancel_on_disconnect
         self.low_priority_routes: list[BaseRoute] = []
         self._frontends: FrontendRouteGroup | None = None
         self._own_version = 0
@@ -180,6 +189,9 @@ class APIRouter(Operations, routing.Router):
             generate_unique_id_function=first_set(
                 given["generate_unique_id_function"], self.generate_unique_id_function
             ),
+            limits=[*self.limits, *(given["limits"] or [])],
+            deadline=nearest(given["deadline"], self.deadline),
+            cancel_on_disconnect=nearest(given["cancel_on_disconnect"], self.cancel_on_disconnect),
         )
         route_class = route_class_override or self.route_class
         route = route_class(
@@ -351,6 +363,9 @@ class APIRouter(Operations, routing.Router):
             ),
             strict_content_type=self.strict_content_type,
             dependency_overrides_provider=self.dependency_overrides_provider,
+            limits=self.limits,
+            deadline=self.deadline,
+            cancel_on_disconnect=self.cancel_on_disconnect,
         )
         self.routes.append(IncludedRouter(inclusion))
         self._own_version += 1
