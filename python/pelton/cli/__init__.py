@@ -13,7 +13,18 @@ from pelton.cli.errors import CommandError
 
 __all__ = ["COMMANDS", "CommandError", "main"]
 
-COMMANDS = ("run", "serve", "worker", "scheduler", "inspect", "control", "top", "doctor", "routes")
+COMMANDS = (
+    "run",
+    "serve",
+    "worker",
+    "scheduler",
+    "inspect",
+    "control",
+    "top",
+    "doctor",
+    "routes",
+    "settings",
+)
 """Modules with `add_parser(subparsers)` and `run(args) -> int`, in the order of `--help`."""
 
 

@@ -6,12 +6,13 @@ import argparse
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pelton.cli import apps, options
 from pelton.cli.errors import CommandError
 from pelton.cli.routes import walk
+from pelton.cli.settings import declared, problem_of
 
 PACKAGES = ("pydantic", "starlette", "python-multipart", "typing-extensions")
 """What Pelton is built on, and whose versions matter in a report."""
@@ -39,8 +40,10 @@ def run(args: argparse.Namespace) -> int:
     report.versions()
     report.loop()
     if args.app:
+        before = declared()
         found = apps.load(args.app, factory=args.factory, app_dir=args.app_dir, asgi=False)
         report.brokers()
+        report.settings(declared(before))
         report.routes(found.app)
     return 1 if report.failed else 0
 
@@ -86,6 +89,15 @@ class Report:
                 self._line("ok", "broker", f"{url}: {describe_broker(url)}")
             except CommandError as error:
                 self._line("FAIL", "broker", f"{url}: {error}")
+
+    def settings(self, classes: Iterable[type[Any]]) -> None:
+        """Whether each class of settings finds what it needs."""
+        for cls in classes:
+            problem = problem_of(cls)
+            if problem is None:
+                self._line("ok", "settings", f"{cls.__name__}: complete (pelton settings shows)")
+            else:
+                self._line("FAIL", "settings", problem)
 
     def routes(self, app: Any) -> None:
         """Which routes have a compiled plan, and why the others have none."""

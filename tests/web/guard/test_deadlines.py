@@ -13,6 +13,7 @@ from pelton.jobs import Jobs
 from pelton.web import (
     APIRouter,
     BackgroundTasks,
+    ConcurrencyLimit,
     Deadline,
     Depends,
     FastAPI,
@@ -298,6 +299,23 @@ def test_a_stream_that_has_begun_is_cut_only_if_asked(streams: bool) -> None:
         assert "Timeout" in outcome.error
     else:
         assert (outcome.body, outcome.error) == (b"firstlast", None)
+
+
+def test_waiting_for_one_s_turn_counts() -> None:
+    limit = ConcurrencyLimit(1, queue=1, timeout=60)
+    app = FastAPI(deadline=LATE, limits=[limit])
+
+    @app.get("/")
+    async def read() -> None: ...
+
+    async def run() -> int | None:
+        async with limit.slot():
+            outcome = await through_asgi(app, Call("GET", "/"), [])
+            assert (limit.running, limit.waiting) == (1, 0)
+        return outcome.status
+
+    assert asyncio.run(run()) == 504
+    assert (limit.running, limit.waiting) == (0, 0)
 
 
 def test_handlers_may_answer_late_requests() -> None:

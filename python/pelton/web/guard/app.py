@@ -102,10 +102,14 @@ class GuardedApp:
         guard = self.guard
         if guard.rates:
             send = with_fields(send, await self._rates(Request(scope, receive)))
+        await self._in_time(scope, receive, send)
+
+    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The route's app, once there is room."""
         async with AsyncExitStack() as stack:
-            for limit in guard.slots:
+            for limit in self.guard.slots:
                 await stack.enter_async_context(limit.slot())
-            await self._in_time(scope, receive, send)
+            await self.app(scope, receive, send)
 
     async def _rates(self, request: Request) -> list[tuple[bytes, bytes]]:
         decisions = []
@@ -125,13 +129,14 @@ class GuardedApp:
             left = outer.remaining()
             budget = left if budget is None else min(budget, left)
         if budget is None and not guard.cancel_on_disconnect:
-            await self.app(scope, receive, send)
+            await self._in_turn(scope, receive, send)
             return
         if budget is not None and budget <= 0:
             raise DeadlineExceeded(budget)
         streams = guard.deadline is not None and guard.deadline.streams
         run = _TimedRun(budget, streams, guard.cancel_on_disconnect)
-        await run(self.app, scope, receive, send)
+        # Waiting for one's turn takes time, too.
+        await run(self._in_turn, scope, receive, send)
 
 
 class _TimedRun:
