@@ -54,7 +54,8 @@ def test_a_late_request_is_cancelled_and_cleaned_up() -> None:
         yield
         notes.append("unreachable")
 
-    @app.get("/", deadline=LATE)
+    # Time enough for the threads of the dependencies, on a machine that is busy.
+    @app.get("/", deadline=10 * LATE)
     async def read(
         held: str = Depends(resource), blocking: None = Depends(blocking_resource)
     ) -> str:
@@ -87,20 +88,20 @@ def test_a_request_in_time_is_answered_as_ever() -> None:
 @pytest.mark.parametrize(
     ("header", "value", "expected"),
     [
-        ("X-Request-Timeout", "2.5", 2.5),
-        ("X-Request-Timeout", "500ms", 0.5),
-        ("X-Request-Timeout", "3 s", 3.0),
-        ("X-Request-Timeout", "3600", 10.0),
-        ("X-Request-Timeout", None, 8.0),
-        ("grpc-timeout", "2S", 2.0),
-        ("grpc-timeout", "1500m", 1.5),
-        ("grpc-timeout", "1H", 10.0),
+        ("X-Request-Timeout", "25.5", 25.5),
+        ("X-Request-Timeout", "50000ms", 50.0),
+        ("X-Request-Timeout", "30 s", 30.0),
+        ("X-Request-Timeout", "3600", 100.0),
+        ("X-Request-Timeout", None, 80.0),
+        ("grpc-timeout", "20S", 20.0),
+        ("grpc-timeout", "15000m", 15.0),
+        ("grpc-timeout", "1H", 100.0),
     ],
 )
 def test_clients_ask_for_less_and_get_at_most_the_maximum(
     header: str, value: str | None, expected: float
 ) -> None:
-    app = FastAPI(deadline=Deadline(8.0, header=header, maximum=10.0))
+    app = FastAPI(deadline=Deadline(80.0, header=header, maximum=100.0))
 
     @app.get("/")
     async def read() -> float:
@@ -111,7 +112,7 @@ def test_clients_ask_for_less_and_get_at_most_the_maximum(
     headers = {} if value is None else {header: value}
     remaining = TestClient(app).get("/", headers=headers).json()
     # A machine that is busy loses some of it.
-    assert expected - 0.45 < remaining <= expected
+    assert expected - 5 < remaining <= expected
 
 
 @pytest.mark.parametrize("value", ["", "soon", "-1", "1e9", "5 minutes", "٣"])
