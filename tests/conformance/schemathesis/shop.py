@@ -62,17 +62,16 @@ class Filter(BaseModel):
 def make(framework: str) -> Any:
     """The app; `framework` is ``fastapi`` or ``pelton.web``."""
     web = importlib.import_module(framework)
-    security = importlib.import_module(f"{framework}.security")
-    responses = importlib.import_module(f"{framework}.responses")
     app = web.FastAPI(title="Twin")
-    receipts: list[Receipt] = []
-    bearer = security.HTTPBearer()
+    add_orders(app, web)
+    add_parameters(app, web)
+    add_the_rest(app, web, importlib.import_module(f"{framework}.security"))
+    return app
 
-    async def page(
-        skip: Annotated[int, web.Query(ge=0, le=1000)] = 0,
-        agent: Annotated[str | None, web.Header(max_length=200)] = None,
-    ) -> dict[str, Any]:
-        return {"skip": skip, "agent": agent}
+
+def add_orders(app: Any, web: Any) -> None:
+    """What has state, and models in and out."""
+    receipts: list[Receipt] = []
 
     @app.post("/orders", status_code=201, response_model=Receipt)
     async def create(order: Order, response: web.Response) -> dict[str, Any]:
@@ -91,6 +90,19 @@ def make(framework: str) -> Any:
         if number > len(receipts):
             raise web.HTTPException(404, f"there is no order {number}", {"x-orders": "few"})
         return receipts[number - 1]
+
+    @app.delete("/orders/{number}", status_code=204)
+    async def delete(number: int) -> None: ...
+
+
+def add_parameters(app: Any, web: Any) -> None:
+    """Values from the head, and from bodies of several parts."""
+
+    async def page(
+        skip: Annotated[int, web.Query(ge=0, le=1000)] = 0,
+        agent: Annotated[str | None, web.Header(max_length=200)] = None,
+    ) -> dict[str, Any]:
+        return {"skip": skip, "agent": agent}
 
     @app.get("/search/{text}")
     async def search(
@@ -112,6 +124,12 @@ def make(framework: str) -> Any:
     ) -> dict[str, Any]:
         return {"key": key, "order": order, "importance": importance, "q": q}
 
+
+def add_the_rest(app: Any, web: Any, security: Any) -> None:
+    """Forms, files, credentials, and text."""
+    responses = importlib.import_module(f"{web.__name__}.responses")
+    bearer = security.HTTPBearer()
+
     @app.post("/form")
     async def form(
         name: Annotated[str, web.Form(min_length=1)], age: Annotated[int | None, web.Form()] = None
@@ -126,11 +144,6 @@ def make(framework: str) -> Any:
     async def private(given: Annotated[Any, web.Depends(bearer)]) -> str:
         return str(given.credentials)
 
-    @app.delete("/orders/{number}", status_code=204)
-    async def delete(number: int) -> None: ...
-
     @app.get("/text/{rest:path}", response_class=responses.PlainTextResponse)
     async def text(rest: str) -> str:
         return rest
-
-    return app
