@@ -23,6 +23,7 @@ from pelton.web.guard import Overloaded, RateLimited
 from pelton.web.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pelton.web.testclient import TestClient
 from tests.jobs.support import until
+from tests.server.support import run, serving
 from tests.web.plan_paths import Call, Outcome, Wire, directly, has_plan, through_asgi
 
 PATHS = ("reference", "planned", "direct")
@@ -142,6 +143,27 @@ def test_all_paths_share_one_budget() -> None:
         return [(await send(app, path, call)).status for path, call in [*calls, *calls]]
 
     assert asyncio.run(run()) == [200] * 6 + [429] * 6
+
+
+def test_the_client_is_the_one_that_trusted_proxies_tell() -> None:
+    app = FastAPI()
+
+    @app.get("/", limits=[RateLimit("1/day")])
+    async def read() -> None: ...
+
+    async def main() -> None:
+        async with serving(app) as address:
+
+            async def ask(client: str) -> int:
+                field = f"x-forwarded-for: {client}".encode()
+                return (
+                    await address.ask(b"GET / HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n" % field)
+                ).status
+
+            asked = ["10.0.0.1", "10.0.0.2", "10.0.0.1", "2001:db8::1", "2001:db8::2"]
+            assert [await ask(client) for client in asked] == [200, 200, 429, 200, 429]
+
+    run(main())
 
 
 def test_a_function_may_be_the_key() -> None:

@@ -46,9 +46,7 @@ impl Exchange for PlanExchange {
     }
 
     fn client(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        // What the scope says, without the cost of making one.
-        let client = self.request.carrier.addresses(py)?.client.bind(py);
-        if client.is_none() { Ok(None) } else { Ok(Some(client.get_item(0)?.extract()?)) }
+        self.request.client_host(py)
     }
 
     fn respond(
