@@ -1,0 +1,80 @@
+"""HTTP/2 as browsers ask for it: agreed on by ALPN."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.server.certificates import Authority, Issued, requires_openssl
+from tests.server.http2_support import Http2Client
+from tests.server.support import Receive, Scope, Send, read_body, reply, run, serving
+
+pytestmark = requires_openssl
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def local(authority: Authority) -> Issued:
+    return authority.issue("localhost", "127.0.0.1")
+
+
+def test_httpx_chooses_it(authority: Authority, local: Issued) -> None:
+    scopes: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await reply(send, await read_body(receive))
+
+    async def main() -> None:
+        files = {"ssl_certfile": str(local.certificate), "ssl_keyfile": str(local.key)}
+        body = bytes(range(256)) * 2000
+        async with serving(app, **files) as address:
+            url = f"https://{address.host}:{address.port}/"
+            context = authority.client_context()
+            async with httpx.AsyncClient(http2=True, verify=context) as client:
+                responses = await asyncio.gather(
+                    *(client.post(url, content=body) for _ in range(5)), client.get(url)
+                )
+            assert {response.http_version for response in responses} == {"HTTP/2"}
+            assert [response.content == body for response in responses] == [True] * 5 + [False]
+            async with httpx.AsyncClient(http2=False, verify=context) as client:
+                assert (await client.get(url)).http_version == "HTTP/1.1"
+
+    run(main())
+    assert [scope["http_version"] for scope in scopes] == ["2"] * 6 + ["1.1"]
+    assert {scope["scheme"] for scope in scopes} == {"https"}
+    assert scopes[0]["extensions"]["tls"]["tls_version"] == 0x0304
+
+
+def test_settings_come_before_the_client_says_anything(authority: Authority, local: Issued) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await reply(send, b"hello")
+
+    async def main() -> None:
+        files = {"ssl_certfile": str(local.certificate), "ssl_keyfile": str(local.key)}
+        async with serving(app, **files) as address:
+            context = authority.client_context()
+            context.set_alpn_protocols(["h2"])
+            reader, writer = await asyncio.open_connection(
+                address.host, address.port, ssl=context, server_hostname="localhost"
+            )
+            # A SETTINGS frame on stream 0.
+            head = await reader.readexactly(9)
+            assert head[3:] == b"\x04\0\0\0\0\0"
+            await reader.readexactly(int.from_bytes(head[:3]))
+            writer.close()
+            reader, writer = await asyncio.open_connection(
+                address.host, address.port, ssl=context, server_hostname="localhost"
+            )
+            client = Http2Client(reader, writer)
+            client.begin()
+            assert (await client.ask("GET", "/")).body == b"hello"
+            writer.close()
+
+    run(main())
