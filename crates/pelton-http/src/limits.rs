@@ -13,6 +13,8 @@ pub struct Limits {
     pub headers: usize,
     /// Bytes of a request's body, decoded; more is answered 413. `None`: no limit.
     pub body: Option<u64>,
+    /// Requests of one connection; the last is answered with `connection: close`. `None`: no limit.
+    pub requests: Option<u64>,
     /// Bytes of body kept for an application that does not take them; then reading pauses.
     pub body_buffer: usize,
     /// Bytes of an unwanted body that are read and dropped to keep the connection.
@@ -41,6 +43,7 @@ impl Default for Limits {
             head: 64 * 1024,
             headers: 100,
             body: Some(100 * 1024 * 1024),
+            requests: None,
             body_buffer: 64 * 1024,
             drain: 64 * 1024,
             head_timeout: Duration::from_secs(30),

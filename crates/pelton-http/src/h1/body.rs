@@ -11,9 +11,16 @@ pub(super) struct Decoder {
     state: State,
     /// Bytes decoded so far.
     decoded: u64,
-    /// Bytes of chunk extensions and trailers so far; limited over the whole body.
+    /// Bytes of chunk extensions so far; the body's own bytes allow for as many.
+    extensions: u64,
+    /// Bytes of this chunk's extensions, or of the trailers.
     overhead: usize,
+    /// Trailer fields so far.
+    trailers: usize,
 }
+
+/// Bytes of the extensions of one chunk, and of all chunks that carry less data than that.
+const EXTENSION_MAX: usize = 4096;
 
 #[derive(Clone, Debug)]
 enum State {
@@ -27,6 +34,7 @@ enum State {
     /// After the size, before its CR.
     Extension {
         size: u64,
+        part: Part,
     },
     /// Before the LF of a size line.
     SizeEnd {
@@ -45,6 +53,46 @@ enum State {
     Done,
 }
 
+/// Where in `;name`, `;name=value` or `;name="value"` we are. No blanks are taken in between: they
+/// serve nobody, and readers differ on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Behind the semicolon.
+    NameStart,
+    Name,
+    /// Behind the equals sign.
+    ValueStart,
+    Value,
+    Quoted,
+    /// Behind a backslash in quotes.
+    Escaped,
+    /// Behind the closing quote.
+    Unquoted,
+}
+
+impl Part {
+    /// What follows with `byte`; `None` where it cannot be there.
+    fn next(self, byte: u8) -> Option<Self> {
+        let quotable = matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+        match (self, byte) {
+            (Self::NameStart | Self::Name, _) if is_token(byte) => Some(Self::Name),
+            (Self::ValueStart | Self::Value, _) if is_token(byte) => Some(Self::Value),
+            (Self::Name, b'=') => Some(Self::ValueStart),
+            (Self::Name | Self::Value | Self::Unquoted, b';') => Some(Self::NameStart),
+            (Self::ValueStart, b'"') => Some(Self::Quoted),
+            (Self::Quoted, b'"') => Some(Self::Unquoted),
+            (Self::Quoted, b'\\') => Some(Self::Escaped),
+            (Self::Quoted | Self::Escaped, _) if quotable => Some(Self::Quoted),
+            _ => None,
+        }
+    }
+
+    /// Whether the line may end here.
+    fn is_complete(self) -> bool {
+        matches!(self, Self::Name | Self::Value | Self::Unquoted)
+    }
+}
+
 impl Decoder {
     pub(super) fn new(framing: Framing) -> Self {
         let state = match framing {
@@ -52,7 +100,7 @@ impl Decoder {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size { size: 0, digits: 0 },
         };
-        Self { state, decoded: 0, overhead: 0 }
+        Self { state, decoded: 0, extensions: 0, overhead: 0, trailers: 0 }
     }
 
     /// Whether the body has come to its end.
@@ -118,6 +166,7 @@ impl Decoder {
     /// One byte of what lies between the data.
     fn step(&mut self, byte: u8, limits: &Limits) -> Result<(), RequestError> {
         const SIZE: RequestError = RequestError::Malformed("a chunk's size is invalid");
+        const EXTENSION: RequestError = RequestError::Malformed("a chunk's extension is invalid");
         const END: RequestError = RequestError::Malformed("a chunk does not end where it should");
         let next = match (std::mem::replace(&mut self.state, State::Done), byte) {
             (State::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
@@ -129,16 +178,25 @@ impl Decoder {
                 State::Size { size, digits: digits + 1 }
             }
             (State::Size { digits: 0, .. }, _) => return Err(SIZE),
-            (State::Size { size, .. } | State::Extension { size }, b'\r') => {
+            (State::Size { size, .. }, b'\r') => {
                 self.check_size(size, limits)?;
                 State::SizeEnd { size }
             }
-            (State::Size { size, .. }, b';') => State::Extension { size },
-            (State::Extension { size }, b'\t' | b' '..=b'~' | 0x80..) => {
-                self.count_overhead(limits)?;
-                State::Extension { size }
+            (State::Size { size, .. }, b';') => {
+                self.overhead = 0;
+                State::Extension { size, part: Part::NameStart }
             }
-            (State::Size { .. } | State::Extension { .. }, _) => return Err(SIZE),
+            (State::Extension { size, part }, b'\r') if part.is_complete() => {
+                self.check_size(size, limits)?;
+                self.overhead = 0;
+                State::SizeEnd { size }
+            }
+            (State::Extension { size, part }, _) => {
+                self.count_extension()?;
+                let part = part.next(byte).ok_or(EXTENSION)?;
+                State::Extension { size, part }
+            }
+            (State::Size { .. }, _) => return Err(SIZE),
             (State::SizeEnd { size: 0 }, b'\n') => State::Trailer(Vec::new()),
             (State::SizeEnd { size }, b'\n') => State::Data(size),
             (State::DataCr, b'\r') => State::DataLf,
@@ -146,12 +204,16 @@ impl Decoder {
             (State::SizeEnd { .. } | State::DataCr | State::DataLf, _) => return Err(END),
             (State::Trailer(line), b'\r') => State::TrailerLf(line),
             (State::Trailer(mut line), b'\t' | b' '..=b'~' | 0x80..) => {
-                self.count_overhead(limits)?;
+                self.count_trailer_byte(limits)?;
                 line.push(byte);
                 State::Trailer(line)
             }
             (State::TrailerLf(line), b'\n') if line.is_empty() => State::Done,
             (State::TrailerLf(line), b'\n') => {
+                self.trailers += 1;
+                if self.trailers > limits.headers {
+                    return Err(RequestError::TooManyHeaders);
+                }
                 check_trailer(&line)?;
                 State::Trailer(Vec::new())
             }
@@ -173,7 +235,18 @@ impl Decoder {
         }
     }
 
-    fn count_overhead(&mut self, limits: &Limits) -> Result<(), RequestError> {
+    /// Extensions carry nothing for us: more than a little of them is an attempt to keep us busy.
+    fn count_extension(&mut self) -> Result<(), RequestError> {
+        const TOO_LONG: RequestError = RequestError::Malformed("the chunk extensions are too long");
+        self.overhead += 1;
+        self.extensions += 1;
+        if self.overhead > EXTENSION_MAX || self.extensions > self.decoded + EXTENSION_MAX as u64 {
+            return Err(TOO_LONG);
+        }
+        Ok(())
+    }
+
+    fn count_trailer_byte(&mut self, limits: &Limits) -> Result<(), RequestError> {
         self.overhead += 1;
         if self.overhead > limits.head {
             return Err(RequestError::HeadTooLarge);
@@ -182,10 +255,36 @@ impl Decoder {
     }
 }
 
-/// Trailers are not handed on, but what is no field is no HTTP.
+/// Trailers are not handed on, but what is no field is no HTTP, and a field that frames or routes a
+/// message can only be there to confuse somebody.
 fn check_trailer(line: &[u8]) -> Result<(), RequestError> {
     const INVALID: RequestError = RequestError::Malformed("a trailer is invalid");
+    const FORBIDDEN: RequestError = RequestError::Malformed("a trailer may not be this field");
     let colon = memchr::memchr(b':', line).ok_or(INVALID)?;
-    let valid = colon > 0 && line[..colon].iter().all(|byte| is_token(*byte));
-    valid.then_some(()).ok_or(INVALID)
+    let name = &line[..colon];
+    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        return Err(INVALID);
+    }
+    if is_forbidden_trailer(name) { Err(FORBIDDEN) } else { Ok(()) }
+}
+
+/// Whether a field of this name means something only before a body.
+pub(super) fn is_forbidden_trailer(name: &[u8]) -> bool {
+    const FORBIDDEN: [&[u8]; 14] = [
+        b"authorization",
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"expect",
+        b"host",
+        b"keep-alive",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    ];
+    FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }

@@ -54,7 +54,15 @@ pub struct Connection {
     /// The client waits for `100 Continue`.
     continue_owed: bool,
     keep_alive: bool,
+    /// The request itself says that the connection ends with its answer.
+    client_closes: bool,
     shutting_down: bool,
+    /// The client will send no more.
+    ended: bool,
+    /// Empty lines before the request whose head is awaited.
+    blank_lines: u8,
+    /// Requests so far.
+    requests: u64,
     outbound: Outbound,
     /// When the timeout of the present phase began to count.
     since: Duration,
@@ -101,6 +109,8 @@ enum Phase {
     Over,
 }
 
+/// Empty lines that a client may send before a request.
+const BLANK_LINES_MAX: u8 = 4;
 /// Buffers larger than this are not kept for the next request.
 const KEPT_CAPACITY: usize = 256 * 1024;
 
@@ -121,7 +131,11 @@ impl Connection {
             wanted: false,
             continue_owed: false,
             keep_alive: true,
+            client_closes: false,
             shutting_down: false,
+            ended: false,
+            blank_lines: 0,
+            requests: 0,
             outbound: Outbound::default(),
             since: now,
             progress: Progress::new(now),
@@ -142,11 +156,15 @@ impl Connection {
         self.input.extend_from_slice(data);
     }
 
-    /// The client will send no more. A request under way is given up: a client that closes and one
-    /// that only half-closes look the same, and the first must be noticed promptly.
+    /// The client will send no more. Whole requests that are here are answered still, for it may
+    /// only have closed its own side; one that is cut short is given up.
     pub fn handle_eof(&mut self) {
-        self.outbound.drop_response();
-        self.end(Fate::Close);
+        self.ended = true;
+        match self.phase {
+            Phase::Body | Phase::Head if self.parsed < self.input.len() => {}
+            Phase::Body if self.decoder.is_done() => {}
+            _ => self.give_up(),
+        }
     }
 
     /// Time went by. `queued`: bytes from [`poll_output`](Self::poll_output) that the transport
@@ -192,6 +210,9 @@ impl Connection {
                 .map(|()| std::mem::take(&mut self.body_news).then_some(Event::Body)),
             Phase::Drain | Phase::Linger | Phase::Over => Ok(None),
         };
+        if self.ended && matches!(event, Ok(None)) && self.is_cut_short() {
+            self.give_up();
+        }
         event.unwrap_or_else(|error| Some(self.refuse(error, now, stamp)))
     }
 
@@ -222,6 +243,8 @@ impl Connection {
         match self.phase {
             Phase::Body if self.decoder.is_done() => waiting < self.limits.head,
             Phase::Body => self.collecting || self.body.len() < self.limits.body_buffer,
+            // A longer head is refused, so this waits only while a slow client takes answers.
+            Phase::Head => waiting <= self.limits.head,
             _ => true,
         }
     }
@@ -342,10 +365,83 @@ impl Connection {
     ) -> Result<(), ResponseError> {
         let keep = self.outbound.send(data, more, self.can_keep())?;
         self.keep_alive &= keep;
-        if !more {
+        if !more && !self.outbound.awaits_trailers() {
             self.finish(now, keep);
         }
         Ok(())
+    }
+
+    /// An informational response (`103 Early Hints`), before [`start_response`](Self::start_response).
+    /// Dropped where the client's version of HTTP has none.
+    ///
+    /// # Errors
+    /// Nothing was written then.
+    pub fn inform<'h>(
+        &mut self,
+        status: u16,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+    ) -> Result<(), ResponseError> {
+        self.outbound.inform(status, headers).map(drop)
+    }
+
+    /// After [`start_response`](Self::start_response): the response is complete only with
+    /// [`send_trailers`](Self::send_trailers).
+    ///
+    /// # Errors
+    /// No response has just been started.
+    pub fn announce_trailers(&mut self) -> Result<(), ResponseError> {
+        self.outbound.announce_trailers()
+    }
+
+    /// Fields after a body, which was announced to have some. They go to clients that asked for
+    /// trailers, if the body went in chunks. The response is complete when `more` is false.
+    ///
+    /// # Errors
+    /// Nothing was written then.
+    pub fn send_trailers<'h>(
+        &mut self,
+        now: Duration,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+        more: bool,
+    ) -> Result<(), ResponseError> {
+        self.outbound.send_trailers(headers, more)?;
+        if !more {
+            self.finish(now, self.keep_alive);
+        }
+        Ok(())
+    }
+
+    /// Begins a piece of the response's body whose `length` bytes the transport has from elsewhere:
+    /// a file. `true`: send what [`poll_output`](Self::poll_output) has, then the bytes, then call
+    /// [`end_piece`](Self::end_piece). `false`: this response has no body, call that at once.
+    ///
+    /// # Errors
+    /// As of [`send_body`](Self::send_body).
+    pub fn begin_piece(&mut self, length: u64, more: bool) -> Result<bool, ResponseError> {
+        let (wanted, keep) = self.outbound.begin_piece(length, more, self.can_keep())?;
+        self.keep_alive &= keep;
+        Ok(wanted)
+    }
+
+    /// `length` bytes went to the transport beside [`poll_output`](Self::poll_output).
+    pub fn end_piece(&mut self, now: Duration, sent: u64, more: bool) {
+        self.progress.hand_out(usize::try_from(sent).unwrap_or(usize::MAX));
+        self.outbound.end_piece(more);
+        if !more && !self.outbound.awaits_trailers() {
+            self.finish(now, self.keep_alive);
+        }
+    }
+
+    /// Whether the response is complete but for its trailers.
+    #[must_use]
+    pub fn awaits_trailers(&self) -> bool {
+        self.outbound.awaits_trailers()
+    }
+
+    /// Whether the client has said that it will send no more.
+    #[must_use]
+    pub fn is_half_closed(&self) -> bool {
+        self.ended
     }
 
     /// The application failed: 500 where nothing of its response has left, otherwise the end.
@@ -392,9 +488,26 @@ impl Connection {
         }
     }
 
-    /// Between two requests, with nothing of the next one there.
-    fn is_quiet(&self) -> bool {
-        self.phase == Phase::Head && self.parsed == self.input.len()
+    /// Whether no request is under way and nothing of a next one is there.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.phase == Phase::Head && self.parsed == self.input.len() && self.blank_lines == 0
+    }
+
+    /// Whether what is here needs more of a client that sends no more.
+    fn is_cut_short(&self) -> bool {
+        match self.phase {
+            Phase::Head => true,
+            Phase::Body => !self.decoder.is_done() && self.parsed == self.input.len(),
+            Phase::Drain => true,
+            Phase::Linger | Phase::Over => false,
+        }
+    }
+
+    /// The client left.
+    fn give_up(&mut self) {
+        self.outbound.drop_response();
+        self.end(Fate::Close);
     }
 
     fn parse_head(&mut self, now: Duration) -> Result<Option<Event>, RequestError> {
@@ -402,6 +515,10 @@ impl Connection {
         while self.scanner.is_fresh() && self.input[self.parsed..].starts_with(b"\r\n") {
             self.parsed += 2;
             self.scanner = Scanner::default();
+            self.blank_lines += 1;
+            if self.blank_lines > BLANK_LINES_MAX {
+                return Err(RequestError::Malformed("too many empty lines"));
+            }
         }
         let input = &self.input[self.parsed..];
         if input.is_empty() {
@@ -420,7 +537,11 @@ impl Connection {
         self.scanner = Scanner::default();
         self.decoder = Decoder::new(head.framing);
         self.continue_owed = head.expects_continue && !self.decoder.is_done();
-        self.keep_alive = head.keep_alive;
+        self.blank_lines = 0;
+        self.requests += 1;
+        self.client_closes = !head.keep_alive;
+        self.keep_alive =
+            head.keep_alive && self.limits.requests.is_none_or(|limit| self.requests < limit);
         self.collecting = false;
         self.wanted = false;
         self.body.clear();
@@ -469,7 +590,12 @@ impl Connection {
 
     fn can_keep(&self) -> bool {
         let body_comes = !self.continue_owed || self.decoder.decoded() > 0;
-        self.keep_alive && !self.shutting_down && !self.outbound.close_asked && body_comes
+        let more_comes = !self.ended || self.parsed < self.input.len();
+        self.keep_alive
+            && !self.shutting_down
+            && !self.outbound.close_asked
+            && body_comes
+            && more_comes
     }
 
     /// The response is complete.
@@ -482,9 +608,10 @@ impl Connection {
             self.phase = Phase::Drain;
             self.since = now;
             self.drain(now);
-        } else if remaining == Some(0) || self.continue_owed {
+        } else if remaining == Some(0) && (self.client_closes || self.shutting_down) {
             self.end(Fate::Close);
         } else {
+            // It may be sending still, not knowing that this was the last answer.
             self.linger(now);
         }
     }
@@ -505,19 +632,16 @@ impl Connection {
             self.end(Fate::Abort);
         } else {
             self.outbound.refuse(stamp, error.status(), &error.to_string());
-            match error {
-                // The client may be sending still: a close now could take the answer from it.
-                RequestError::BodyTooLarge
-                | RequestError::HeadTooLarge
-                | RequestError::TooManyHeaders
-                | RequestError::RequestLineTooLong => self.linger(now),
-                _ => self.end(Fate::Close),
-            }
+            // The client may be sending still: a close now could take the answer from it.
+            self.linger(now);
         }
         Event::Refused(error)
     }
 
     fn linger(&mut self, now: Duration) {
+        if self.ended {
+            return self.end(Fate::Close);
+        }
         self.end(Fate::Linger);
         self.phase = Phase::Linger;
         self.since = now;

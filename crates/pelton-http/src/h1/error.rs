@@ -80,6 +80,9 @@ pub enum ResponseError {
     /// Less body than `content-length` says; the connection is closed.
     #[error("the response's body is shorter than its content-length")]
     BodyTooShort,
+    /// A trailer whose name means something only before a body.
+    #[error("this field cannot be a trailer: it frames, routes or describes the body before it")]
+    Trailer,
     /// Head, body and end did not come in this order, once each.
     #[error("out of order: {0}")]
     OutOfOrder(&'static str),

@@ -20,6 +20,7 @@ pub struct Head {
     pub(crate) framing: Framing,
     pub(crate) keep_alive: bool,
     pub(crate) expects_continue: bool,
+    pub(crate) takes_trailers: bool,
     pub(crate) upgrade: bool,
 }
 
@@ -80,6 +81,12 @@ impl Head {
         self.upgrade
     }
 
+    /// Whether the client wants fields after a body.
+    #[must_use]
+    pub fn takes_trailers(&self) -> bool {
+        self.takes_trailers
+    }
+
     /// Whether a body comes with it (a length of 0 is none).
     #[must_use]
     pub fn has_body(&self) -> bool {
@@ -127,11 +134,14 @@ impl Head {
         let version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
         let target = request.path.unwrap_or_default().as_bytes();
         let target = Target::parse(method, target)?;
-        facts.check_host(version, target.authority)?;
         if method == "CONNECT" {
             return Err(RequestError::Method);
         }
+        facts.check_host(version, target.authority)?;
         let framing = facts.framing(version)?;
+        if method == "TRACE" && framing != Framing::Length(0) {
+            return Err(RequestError::Malformed("TRACE has no body"));
+        }
         Ok(Self {
             method: range(method.as_bytes()),
             path: range(target.path),
@@ -140,6 +150,7 @@ impl Head {
             framing,
             keep_alive: !facts.close && (version == Version::Http11 || facts.keep_alive),
             expects_continue: facts.expects_continue && version == Version::Http11,
+            takes_trailers: facts.takes_trailers && version == Version::Http11,
             upgrade: facts.upgrade_connection
                 && facts.upgrade_websocket
                 && version == Version::Http11
@@ -149,6 +160,9 @@ impl Head {
         })
     }
 }
+
+/// Longer methods exist nowhere. (It matters for lines that are too long only.)
+const METHOD_MAX: usize = 64;
 
 /// Looks for the end of a head in bytes that arrive piece by piece, each byte once.
 ///
@@ -182,7 +196,7 @@ impl Scanner {
             }
             self.scanned = line_feed + 1;
             if self.lines == 0 && line_feed > limits.request_line {
-                return Err(RequestError::RequestLineTooLong);
+                return Err(line_too_long(input));
             }
             if self.scanned > limits.head {
                 return Err(RequestError::HeadTooLarge);
@@ -197,12 +211,22 @@ impl Scanner {
         }
         self.scanned = input.len();
         if self.lines == 0 && input.len() > limits.request_line {
-            return Err(RequestError::RequestLineTooLong);
+            return Err(line_too_long(input));
         }
         if input.len() > limits.head {
             return Err(RequestError::HeadTooLarge);
         }
         Ok(None)
+    }
+}
+
+/// A target that is too long, or no target at all.
+fn line_too_long(input: &[u8]) -> RequestError {
+    let method = input.iter().take_while(|byte| is_token(**byte)).count();
+    if method > METHOD_MAX {
+        RequestError::Malformed("the method is too long")
+    } else {
+        RequestError::RequestLineTooLong
     }
 }
 
@@ -226,12 +250,17 @@ fn parse_error(error: httparse::Error, bytes: &[u8]) -> RequestError {
     }
 }
 
-/// Whether the request line ends with `HTTP/`, a digit, a dot and a digit.
+/// Whether the request line ends with `HTTP/`, a digit, a dot and a digit, but not ours.
 fn names_other_version(bytes: &[u8]) -> bool {
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let version = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-        if major.is_ascii_digit() && minor.is_ascii_digit())
+    match version {
+        b"HTTP/1.1" | b"HTTP/1.0" => false,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] => {
+            major.is_ascii_digit() && minor.is_ascii_digit()
+        }
+        _ => false,
+    }
 }
 
 /// A request target, split.
@@ -264,6 +293,10 @@ impl<'a> Target<'a> {
             Some(at) => (&rest[..at], &rest[at + 1..]),
             None => (rest, &rest[rest.len()..]),
         };
+        // Some readers take it for a slash. (In a query, browsers send it as it is.)
+        if memchr(b'\\', path).is_some() {
+            return Err(RequestError::Malformed("the target has a backslash in its path"));
+        }
         Ok(Self { authority, path, query })
     }
 }
@@ -286,6 +319,7 @@ struct Facts<'a> {
     upgrade_connection: bool,
     upgrade_websocket: bool,
     expects_continue: bool,
+    takes_trailers: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -317,6 +351,14 @@ impl<'a> Facts<'a> {
                 }
                 self.expects_continue = true;
             }
+            b"te" => {
+                self.takes_trailers |=
+                    list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+            }
+            // Gateways that write names with underscores would take these for the real ones.
+            b"content_length" | b"transfer_encoding" => {
+                return Err(RequestError::Malformed("a name that looks like another"));
+            }
             _ => {}
         }
         Ok(())
@@ -344,19 +386,17 @@ impl<'a> Facts<'a> {
     }
 
     fn check_host(&self, version: Version, authority: Option<&[u8]>) -> Result<(), RequestError> {
-        let Some(host) = self.host else {
-            return match version {
-                Version::Http11 => Err(RequestError::Malformed("no host")),
-                Version::Http10 | Version::Http2 => Ok(()),
-            };
-        };
-        if host.iter().any(|byte| !is_host_byte(*byte)) {
-            return Err(RequestError::Malformed("the host is invalid"));
+        const INVALID: RequestError = RequestError::Malformed("the host is invalid");
+        match (self.host, authority) {
+            (None, _) if version == Version::Http11 => Err(RequestError::Malformed("no host")),
+            (None, Some(authority)) if !is_host(authority) => Err(INVALID),
+            (None, _) => Ok(()),
+            (Some(host), _) if !is_host(host) => Err(INVALID),
+            (Some(host), Some(authority)) if !authority.eq_ignore_ascii_case(host) => {
+                Err(RequestError::Malformed("the host is not that of the target"))
+            }
+            (Some(_), _) => Ok(()),
         }
-        if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host)) {
-            return Err(RequestError::Malformed("the host is not that of the target"));
-        }
-        Ok(())
     }
 
     fn framing(&self, version: Version) -> Result<Framing, RequestError> {
@@ -375,7 +415,9 @@ impl<'a> Facts<'a> {
 
 fn parse_length(value: &[u8]) -> Result<u64, RequestError> {
     const INVALID: RequestError = RequestError::Malformed("the content-length is invalid");
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+    // A zero in front makes some readers take the number for an octal one.
+    let padded = value.len() > 1 && value[0] == b'0';
+    if value.is_empty() || padded || !value.iter().all(u8::is_ascii_digit) {
         return Err(INVALID);
     }
     let text = std::str::from_utf8(value).map_err(|_| INVALID)?;
@@ -387,26 +429,37 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-pub(crate) fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'%'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b';'
-                | b'='
-                | b':'
-                | b'['
-                | b']'
-        )
+/// Whether it is a name or an address, with or without a port. The name of nothing is none.
+pub(crate) fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host {
+        [b'[', rest @ ..] => {
+            let Some(end) = memchr(b']', rest) else { return false };
+            let (address, port) = (&rest[..end], &rest[end + 1..]);
+            if address.is_empty() || !address.iter().all(|byte| is_address_byte(*byte)) {
+                return false;
+            }
+            (&b"-"[..], port)
+        }
+        _ => host.split_at(memchr(b':', host).unwrap_or(host.len())),
+    };
+    let port = match port {
+        [] => port,
+        [b':', digits @ ..] => digits,
+        _ => return false,
+    };
+    !name.is_empty()
+        && name.iter().all(|byte| is_name_byte(*byte))
+        && port.len() <= 5
+        && port.iter().all(u8::is_ascii_digit)
+}
+
+/// Of an IPv6 address in its brackets.
+fn is_address_byte(byte: u8) -> bool {
+    byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')
+}
+
+/// Of a host's name.
+fn is_name_byte(byte: u8) -> bool {
+    const MARKS: &[u8] = b"-._~%!$&'()*+;=";
+    byte.is_ascii_alphanumeric() || MARKS.contains(&byte)
 }

@@ -11,7 +11,7 @@ pub use error::{RequestError, ResponseError};
 pub use head::{Head, Version};
 pub use outbound::Stamp;
 
-pub(crate) use head::{Framing, is_host_byte, is_token, list};
+pub(crate) use head::{Framing, is_host, is_token, list};
 pub(crate) use outbound::{
     check_field, is_value_byte, write_field, write_stamp, write_status_line,
 };

@@ -2,6 +2,7 @@
 
 use crate::{date, status};
 
+use super::body::is_forbidden_trailer;
 use super::error::ResponseError;
 use super::head::{Head, Version, is_token};
 
@@ -52,6 +53,10 @@ pub(super) struct Outbound {
     request: Request,
     status: u16,
     length: Option<u64>,
+    /// The application announced trailers.
+    trailers: bool,
+    /// Bytes of the piece of body under way.
+    piece: u64,
     /// The application asked for `connection: close`.
     pub(super) close_asked: bool,
 }
@@ -61,6 +66,7 @@ pub(super) struct Outbound {
 struct Request {
     http10: bool,
     is_head: bool,
+    takes_trailers: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +80,8 @@ enum State {
     Started,
     /// The body follows in this form.
     Body(BodyForm),
+    /// The body is complete, trailers follow; `written`: to the client, too.
+    Trailers { written: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,19 +99,28 @@ impl Outbound {
     /// A request is there: it will be answered.
     pub(super) fn expect(&mut self, head: &Head) {
         self.state = State::Expected;
-        self.request =
-            Request { http10: head.version() == Version::Http10, is_head: head.method() == "HEAD" };
+        self.request = Request {
+            http10: head.version() == Version::Http10,
+            is_head: head.method() == "HEAD",
+            takes_trailers: head.takes_trailers,
+        };
+        self.trailers = false;
         self.close_asked = false;
     }
 
     /// Whether a part of the response may have left already.
     pub(super) fn is_begun(&self) -> bool {
-        matches!(self.state, State::Body(_))
+        matches!(self.state, State::Body(_) | State::Trailers { .. })
+    }
+
+    /// Whether the body is complete and trailers are still to come.
+    pub(super) fn awaits_trailers(&self) -> bool {
+        matches!(self.state, State::Trailers { .. })
     }
 
     /// Whether a head was given, be it sent or not.
     pub(super) fn is_started(&self) -> bool {
-        matches!(self.state, State::Started | State::Body(_))
+        !matches!(self.state, State::Idle | State::Expected)
     }
 
     /// Forgets the response under way.
@@ -115,7 +132,78 @@ impl Outbound {
     /// Forgets a head that has not left; the request waits for an answer again.
     pub(super) fn restart(&mut self) {
         self.head.clear();
+        self.trailers = false;
         self.state = State::Expected;
+    }
+
+    /// An informational response before the response. `false`: the client's version has none.
+    pub(super) fn inform<'h>(
+        &mut self,
+        status: u16,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+    ) -> Result<bool, ResponseError> {
+        if self.state != State::Expected {
+            return Err(ResponseError::OutOfOrder("a hint comes before the response"));
+        }
+        if !(102..=199).contains(&status) {
+            return Err(ResponseError::Status(status));
+        }
+        let begin = self.output.len();
+        write_status_line(&mut self.output, status);
+        for (name, value) in headers {
+            if let Err(error) = check_field(name, value) {
+                self.output.truncate(begin);
+                return Err(error);
+            }
+            write_field(&mut self.output, name, value);
+        }
+        self.output.extend_from_slice(b"\r\n");
+        if self.request.http10 {
+            self.output.truncate(begin);
+        }
+        Ok(!self.request.http10)
+    }
+
+    /// Trailers will follow the body.
+    pub(super) fn announce_trailers(&mut self) -> Result<(), ResponseError> {
+        if self.state != State::Started {
+            return Err(ResponseError::OutOfOrder("trailers are announced with the head"));
+        }
+        self.trailers = true;
+        Ok(())
+    }
+
+    /// Fields after the body; `more`: others follow. A client that did not ask for trailers, or
+    /// whose body is not in chunks, gets none.
+    pub(super) fn send_trailers<'h>(
+        &mut self,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+        more: bool,
+    ) -> Result<(), ResponseError> {
+        let State::Trailers { written } = self.state else {
+            return Err(ResponseError::OutOfOrder("trailers follow a body that announced them"));
+        };
+        let begin = self.output.len();
+        for (name, value) in headers {
+            let checked = check_field(name, value).and_then(|()| {
+                if is_forbidden_trailer(name) { Err(ResponseError::Trailer) } else { Ok(()) }
+            });
+            if let Err(error) = checked {
+                self.output.truncate(begin);
+                return Err(error);
+            }
+            write_field(&mut self.output, name, value);
+        }
+        if !written {
+            self.output.truncate(begin);
+        }
+        if !more {
+            if written {
+                self.output.extend_from_slice(b"\r\n");
+            }
+            self.state = State::Idle;
+        }
+        Ok(())
     }
 
     /// Answers `100 Continue`.
@@ -206,47 +294,96 @@ impl Outbound {
         more: bool,
         keep: bool,
     ) -> Result<bool, ResponseError> {
+        let (wanted, keep) = self.begin_piece(data.len() as u64, more, keep)?;
+        if wanted {
+            self.output.extend_from_slice(data);
+        }
+        self.end_piece(more);
+        Ok(keep)
+    }
+
+    /// All that comes before a piece of the body of `length` bytes. Returns whether the bytes
+    /// themselves are to follow (before [`end_piece`](Self::end_piece)), and whether the connection
+    /// can be kept.
+    pub(super) fn begin_piece(
+        &mut self,
+        length: u64,
+        more: bool,
+        keep: bool,
+    ) -> Result<(bool, bool), ResponseError> {
         let mut keep = keep;
         let form = match self.state {
             State::Started => {
-                let form = self.form(data.len(), more);
-                if let BodyForm::Length(length) = form {
-                    check_length(length, data.len(), more)?;
+                let form = self.form(length, more);
+                if let BodyForm::Length(missing) = form {
+                    check_length(missing, length, more)?;
                 }
                 keep &= form != BodyForm::ToClose;
                 self.flush_head(form, keep);
                 form
             }
-            State::Body(form) => form,
+            State::Body(form) => {
+                if let BodyForm::Length(missing) = form {
+                    check_length(missing, length, more)?;
+                }
+                form
+            }
             State::Idle | State::Expected => {
                 return Err(ResponseError::OutOfOrder("a body needs a head before it"));
             }
+            State::Trailers { .. } => {
+                return Err(ResponseError::OutOfOrder("the body was complete already"));
+            }
         };
-        let mut next = form;
-        match form {
-            BodyForm::None => {}
-            BodyForm::ToClose => {
-                self.output.extend_from_slice(data);
-                keep = false;
+        keep &= form != BodyForm::ToClose;
+        self.piece = length;
+        let next = match form {
+            BodyForm::Length(missing) => BodyForm::Length(missing - length),
+            BodyForm::Chunked if length > 0 => {
+                let mut digits = [0; 16];
+                self.output.extend_from_slice(hexadecimal(length, &mut digits));
+                self.output.extend_from_slice(b"\r\n");
+                form
             }
-            BodyForm::Length(missing) => {
-                check_length(missing, data.len(), more)?;
-                self.output.extend_from_slice(data);
-                next = BodyForm::Length(missing - data.len() as u64);
-            }
-            BodyForm::Chunked => self.write_chunk(data, more),
-        }
-        self.state = if more { State::Body(next) } else { State::Idle };
-        Ok(keep)
+            form => form,
+        };
+        self.state = State::Body(next);
+        Ok((form != BodyForm::None, keep))
     }
 
-    fn form(&self, first: usize, more: bool) -> BodyForm {
+    /// All that comes after a piece of the body.
+    pub(super) fn end_piece(&mut self, more: bool) {
+        let is_chunked = self.state == State::Body(BodyForm::Chunked);
+        if is_chunked && self.piece > 0 {
+            self.output.extend_from_slice(b"\r\n");
+        }
+        if more {
+            return;
+        }
+        if is_chunked {
+            self.output.extend_from_slice(b"0\r\n");
+        }
+        if self.trailers {
+            self.state = State::Trailers { written: is_chunked && self.request.takes_trailers };
+            if is_chunked && !self.request.takes_trailers {
+                self.output.extend_from_slice(b"\r\n");
+            }
+        } else {
+            if is_chunked {
+                self.output.extend_from_slice(b"\r\n");
+            }
+            self.state = State::Idle;
+        }
+    }
+
+    fn form(&self, first: u64, more: bool) -> BodyForm {
+        let trailers = self.trailers && self.request.takes_trailers;
         if self.request.is_head || has_no_body(self.status) {
             BodyForm::None
         } else if let Some(length) = self.length {
             BodyForm::Length(length)
-        } else if !more {
-            BodyForm::Length(first as u64)
+        } else if !more && !trailers {
+            BodyForm::Length(first)
         } else if self.request.http10 {
             BodyForm::ToClose
         } else {
@@ -275,19 +412,6 @@ impl Outbound {
             self.output.extend_from_slice(b"connection: keep-alive\r\n");
         }
         self.output.extend_from_slice(b"\r\n");
-    }
-
-    fn write_chunk(&mut self, data: &[u8], more: bool) {
-        if !data.is_empty() {
-            let mut digits = [0; 16];
-            self.output.extend_from_slice(hexadecimal(data.len() as u64, &mut digits));
-            self.output.extend_from_slice(b"\r\n");
-            self.output.extend_from_slice(data);
-            self.output.extend_from_slice(b"\r\n");
-        }
-        if !more {
-            self.output.extend_from_slice(b"0\r\n\r\n");
-        }
     }
 
     /// A whole response in one go.
@@ -328,8 +452,8 @@ impl Outbound {
     }
 }
 
-fn check_length(missing: u64, given: usize, more: bool) -> Result<(), ResponseError> {
-    match (given as u64).cmp(&missing) {
+fn check_length(missing: u64, given: u64, more: bool) -> Result<(), ResponseError> {
+    match given.cmp(&missing) {
         std::cmp::Ordering::Greater => Err(ResponseError::BodyTooLong),
         std::cmp::Ordering::Less if !more => Err(ResponseError::BodyTooShort),
         _ => Ok(()),

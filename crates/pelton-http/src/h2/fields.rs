@@ -1,6 +1,6 @@
 //! A field section, judged: RFC 9113, section 8.
 
-use crate::h1::{Framing, Head, RequestError, Version, is_host_byte, is_token, is_value_byte};
+use crate::h1::{Framing, Head, RequestError, Version, is_host, is_token, is_value_byte};
 use crate::headers::Field;
 use crate::{Headers, Limits, decimal};
 
@@ -229,8 +229,11 @@ impl FieldSection {
             (false, Some(length)) => Framing::Length(length),
             (false, None) => Framing::Chunked,
         };
+        let headers = Headers::from_parts(self.bytes, self.fields);
+        // No other value of it is allowed here.
+        let takes_trailers = headers.get(b"te").is_some();
         let head = Head {
-            headers: Headers::from_parts(self.bytes, self.fields),
+            headers,
             method,
             path,
             query,
@@ -238,6 +241,7 @@ impl FieldSection {
             framing,
             keep_alive: true,
             expects_continue: self.expects_continue,
+            takes_trailers,
             upgrade,
         };
         Ok(Request {
@@ -267,7 +271,7 @@ impl FieldSection {
             (None, None) => return Err(Wrong::Malformed("neither :authority nor host")),
         };
         let host = self.slice(host);
-        if host.is_empty() || host.iter().any(|byte| !is_host_byte(*byte)) {
+        if !is_host(host) {
             return Err(Wrong::Malformed("the authority is invalid"));
         }
         Ok(())
