@@ -21,4 +21,4 @@ pub use poll::{Interest, Poller, Readiness, Registry, Waker};
 pub use process::Process;
 pub use separator::{Found, NoSeparator, Search, Searched, Separator, position};
 pub use timer::TimerHeap;
-pub use write_queue::WriteQueue;
+pub use write_queue::{Chunk, Content, Flushed, WriteQueue};

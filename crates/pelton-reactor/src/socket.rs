@@ -11,6 +11,11 @@ const NO_SIGNAL: libc::c_int = 0; // SO_NOSIGPIPE is set on the socket instead
 #[cfg(not(target_os = "macos"))]
 const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
 
+#[cfg(target_os = "linux")]
+const MORE: libc::c_int = libc::MSG_MORE;
+#[cfg(not(target_os = "linux"))]
+const MORE: libc::c_int = 0;
+
 /// Reads into `buffer`; 0 is the end of the stream.
 ///
 /// # Errors
@@ -85,17 +90,48 @@ pub fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     retry(|| unsafe { libc::send(fd, data.as_ptr().cast(), data.len(), NO_SIGNAL) })
 }
 
-/// Writes several slices in one call.
+/// Writes several slices in one call; `more`: what follows at once may join their last packet.
 ///
 /// # Errors
 /// As `send`.
-pub fn send_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+pub fn send_vectored(fd: RawFd, slices: &[io::IoSlice<'_>], more: bool) -> io::Result<usize> {
     // SAFETY: all zeroes is a valid msghdr: no name, no control data.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = slices.as_ptr().cast_mut().cast(); // IoSlice has the layout of iovec
     message.msg_iovlen = slices.len() as _;
+    let flags = if more { NO_SIGNAL | MORE } else { NO_SIGNAL };
     // SAFETY: `message` points to `slices`, which outlive the call and are only read.
-    retry(|| unsafe { libc::sendmsg(fd, &raw const message, NO_SIGNAL) })
+    retry(|| unsafe { libc::sendmsg(fd, &raw const message, flags) })
+}
+
+/// Has the kernel send up to `count` bytes (more than none) of `file`, from `offset` on.
+///
+/// # Errors
+/// As `send`; `UnexpectedEof` where the file ends before `offset`.
+#[cfg(target_os = "linux")]
+pub fn send_file(fd: RawFd, file: RawFd, offset: u64, count: usize) -> io::Result<usize> {
+    let mut at = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: `at` is ours for the call; both descriptors are the caller's, and a wrong one makes
+    // the call fail.
+    let sent = retry(|| unsafe { libc::sendfile(fd, file, &raw mut at, count) })?;
+    if sent == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(sent) }
+}
+
+/// Sends up to `count` bytes (more than none) of `file`, from `offset` on, through memory.
+///
+/// # Errors
+/// As `send`; `UnexpectedEof` where the file ends before `offset`.
+#[cfg(not(target_os = "linux"))]
+pub fn send_file(fd: RawFd, file: RawFd, offset: u64, count: usize) -> io::Result<usize> {
+    let mut buffer = vec![0_u8; count.min(64 * 1024)];
+    let at = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the kernel writes into `buffer` no more than its length.
+    let read =
+        retry(|| unsafe { libc::pread(file, buffer.as_mut_ptr().cast(), buffer.len(), at) })?;
+    if read == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    send(fd, &buffer[..read])
 }
 
 /// Takes one waiting connection, non-blocking and closed on exec.

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use pyo3::prelude::*;
@@ -18,6 +19,13 @@ pub(crate) trait NativeTransport {
     fn write(&self, py: Python<'_>, data: &[u8]);
     /// Bytes queued and not yet taken by the kernel.
     fn write_buffer_len(&self) -> usize;
+    /// Queues a part of a file after what is queued; the kernel sends it. Its length counts as
+    /// queued bytes. A transport that cannot gives it back, to be read and written.
+    fn send_file(&self, _py: Python<'_>, part: FilePart) -> Result<(), FilePart> {
+        Err(part)
+    }
+    /// Tells the peer, once the queued bytes are written, that no more will come. Reading goes on.
+    fn write_eof(&self);
     /// Stops reading until `resume_reading`; the peer then meets TCP's own back-pressure.
     fn pause_reading(&self);
     /// Reads again.
@@ -46,6 +54,17 @@ pub(crate) trait NativeTransport {
     fn is_unix(&self) -> bool {
         false
     }
+}
+
+/// A part of an open file, on its way to a client.
+#[derive(Debug)]
+pub(crate) struct FilePart {
+    /// The file; our own descriptor, closed when the part has left.
+    pub(crate) file: OwnedFd,
+    /// Where in the file the part begins.
+    pub(crate) offset: u64,
+    /// Its length in bytes.
+    pub(crate) length: usize,
 }
 
 /// A connection's protocol, written in Rust. Implemented by the server.

@@ -19,7 +19,7 @@ use socket2::SockAddr;
 use super::native::NativeProtocol;
 use super::sink::{Lost, PythonSink, Sink};
 use super::stream_sendfile::Sendfile;
-use super::stream_write::Chunk;
+use super::stream_write::Piece;
 use super::tcp::StreamTransport;
 use crate::aio::Reader;
 use crate::event_loop::core::{LoopCore, READ_MAX, Ready};
@@ -49,7 +49,7 @@ pub(crate) struct Stream {
     pub(super) feeds: RefCell<Option<Rc<Reader>>>,
     /// The socket is ready, and its bytes were left for a coroutine of the reader.
     pub(super) left: Cell<bool>,
-    pub(super) queue: RefCell<WriteQueue<Chunk>>,
+    pub(super) queue: RefCell<WriteQueue<Piece>>,
     pub(super) high: Cell<usize>,
     pub(super) low: Cell<usize>,
     /// The protocol was told to pause writing.

@@ -2,16 +2,17 @@
 //! it), or all of a turn in one vectored write at its end (native ones).
 
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 
-use pelton_reactor::{Interest, socket};
+use pelton_reactor::{Content, Flushed, Interest, socket};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use socket2::SockAddr;
 
-use super::native::NativeTransport;
+use super::native::{FilePart, NativeTransport};
 use super::sink::{Lost, Sink};
 use super::stream::Stream;
 use crate::event_loop::Owned;
@@ -40,6 +41,26 @@ impl AsRef<[u8]> for Chunk {
     }
 }
 
+/// What a socket's queue holds.
+pub(super) enum Piece {
+    Chunk(Chunk),
+    /// A part of a file, which the kernel sends.
+    File(FilePart),
+}
+
+impl pelton_reactor::Chunk for Piece {
+    fn content(&self) -> Content<'_> {
+        match self {
+            Self::Chunk(chunk) => Content::Bytes(chunk.as_ref()),
+            Self::File(part) => Content::File {
+                fd: part.file.as_raw_fd(),
+                offset: part.offset,
+                length: part.length,
+            },
+        }
+    }
+}
+
 impl Stream {
     /// Writes what the kernel takes now, and queues the rest as `rest` gives it.
     pub(super) fn write_now(
@@ -61,7 +82,7 @@ impl Stream {
             }
         }
         let (chunk, skip) = rest(sent);
-        self.queue.borrow_mut().push(chunk, skip);
+        self.queue.borrow_mut().push(Piece::Chunk(chunk), skip);
         self.want_write();
         self.pause_if_full(py)
     }
@@ -72,7 +93,7 @@ impl Stream {
             let mut queue = self.queue.borrow_mut();
             let idle = queue.is_empty();
             for chunk in chunks {
-                queue.push(chunk, 0);
+                queue.push(Piece::Chunk(chunk), 0);
             }
             idle
         };
@@ -90,9 +111,11 @@ impl Stream {
         }
         let flushed = self.queue.borrow_mut().flush(self.fd);
         match flushed {
-            Ok(empty) => {
-                if !empty {
-                    self.want_write();
+            Ok(flushed) => {
+                match flushed {
+                    Flushed::All => {}
+                    Flushed::Blocked => self.want_write(),
+                    Flushed::Enough => self.flush_later(),
                 }
                 self.resume_if_short(py)?;
                 if self.queue.borrow().is_empty() {
@@ -102,6 +125,13 @@ impl Stream {
                 Ok(())
             }
             Err(error) => self.fail(py, Lost::Io(error), "Fatal write error on socket transport"),
+        }
+    }
+
+    /// Has the queue written at the turn's end.
+    fn flush_later(self: &Rc<Self>) {
+        if !self.in_dirty.replace(true) {
+            self.core.mark_dirty(self.clone());
         }
     }
 
@@ -193,6 +223,19 @@ impl NativeTransport for Rc<Stream> {
     fn write_buffer_len(&self) -> usize {
         self.queue.borrow().len()
     }
+    fn send_file(&self, py: Python<'_>, part: FilePart) -> Result<(), FilePart> {
+        if !self.closing.get() && !self.lost.get() {
+            self.queue.borrow_mut().push(Piece::File(part), 0);
+            self.flush_later();
+            // A native protocol's callbacks cannot fail.
+            let _ = self.pause_if_full(py);
+        }
+        Ok(())
+    }
+    fn write_eof(&self) {
+        // The peer may have reset the connection; reading will tell.
+        let _ = self.end_writing();
+    }
     fn pause_reading(&self) {
         self.set_paused_reading(true);
     }
@@ -227,22 +270,20 @@ impl Stream {
             return;
         }
         self.append(data);
-        if !self.in_dirty.replace(true) {
-            self.core.mark_dirty(self.clone());
-        }
+        self.flush_later();
         // A native protocol's callbacks cannot fail.
         let _ = self.pause_if_full(py);
     }
 
     fn append(&self, data: &[u8]) {
         let mut queue = self.queue.borrow_mut();
-        if let Some(Chunk::Copied(last)) = queue.last_mut()
+        if let Some(Piece::Chunk(Chunk::Copied(last))) = queue.last_mut()
             && last.len() + data.len() <= JOIN_MAX
         {
             last.extend_from_slice(data);
             queue.grew(data.len());
         } else {
-            queue.push(Chunk::Copied(data.to_vec()), 0);
+            queue.push(Piece::Chunk(Chunk::Copied(data.to_vec())), 0);
         }
     }
 }
