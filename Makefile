@@ -1,6 +1,6 @@
 # The whole developer interface. Each target is a script or two; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test lint format docs fuzz conformance loom soak chaos clean \
+.PHONY: help setup build demo check test lint format docs fuzz conformance loom soak soak-web chaos clean \
         bench bench-loop bench-echo bench-idle bench-tls bench-web bench-asgi bench-https bench-ws \
         bench-http2 bench-jobs
 
@@ -41,6 +41,9 @@ loom: ## every interleaving of the threads that meet at the loop's bell (seconds
 
 soak: build ## 10 000 connections for two minutes: nothing may leak or be lost; ARGS for more
 	@scripts/soak $(ARGS)
+
+soak-web: build ## slow, rude and dying clients among honest ones for a minute; ARGS for more
+	@scripts/soak-web $(ARGS)
 
 chaos: build ## 10 000 jobs while workers and schedulers are killed; ARGS for more
 	@.venv/bin/python -m tests.chaos.run $(ARGS)

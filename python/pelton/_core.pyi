@@ -770,6 +770,8 @@ class HttpServer:
         WebSockets with code 1012."""
     def abort(self) -> int:
         """Closes all connections at once and cancels their tasks; how many."""
+    def _panic_at_next_read(self) -> None:
+        """The next connection that reads panics: for the tests of what then happens."""
     def on_idle(self, callback: Callable[[], object]) -> None:
         """Calls `callback` once, when no connection is open and no request's task runs."""
     def reload_tls(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pelton
-from pelton.server import Config, Server
+from pelton.server import Config, Server, stats
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,11 +23,11 @@ LIMIT = 20.0
 """Seconds that a test may take before it counts as hanging."""
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
+def run(main: Coroutine[Any, Any, None], limit: float = LIMIT) -> None:
     """Runs a test's coroutine in Pelton's loop."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(limit):
             await main
 
     pelton.run(bounded())
@@ -173,3 +173,9 @@ async def reply(send: Send, body: bytes = b"", status: int = 200, *headers: Any)
     """Answers in one go."""
     await send({"type": "http.response.start", "status": status, "headers": list(headers)})
     await send({"type": "http.response.body", "body": body})
+
+
+async def none_open() -> None:
+    """Waits until no connection of this process's servers is open. Polls: `run` has a limit."""
+    while stats()["connections"]:  # noqa: ASYNC110 - nothing signals it
+        await asyncio.sleep(0.01)

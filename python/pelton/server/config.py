@@ -93,6 +93,8 @@ class Config:
     """ASGI apps by path prefix (`/_pelton`), answered before the app. They get no lifespan."""
     max_connections: int = 10_000
     """Open connections of a worker; above it each new one is answered 503."""
+    max_concurrency: int | None = None
+    """Requests under way of a worker; above it each new one is answered 503. None for no limit."""
     max_request_line: int = 8 * _KIBI
     """Longer request lines are answered 414."""
     max_head: int = 64 * _KIBI
@@ -101,6 +103,10 @@ class Config:
     """Requests with more header fields (at most 256) are answered 431."""
     max_body: int | None = 100 * _MEBI
     """Larger request bodies are answered 413; None for no limit."""
+    body_buffer: int = 64 * _KIBI
+    """Bytes of a request's body that wait for the app before reading pauses."""
+    max_drain: int = 64 * _KIBI
+    """Bytes of an unread body that are dropped to keep the connection; above it, it is closed."""
     head_timeout: float = 30.0
     """From a request's first byte to the end of its head; then 408."""
     body_timeout: float = 60.0
@@ -109,6 +115,12 @@ class Config:
     """For a client that takes nothing of what is ready for it; then its connection is dropped."""
     keep_alive: float = 30.0
     """Between two requests of a connection; then it is closed."""
+    keep_alive_requests: int | None = None
+    """Requests of one connection, the last of which is answered with `connection: close`; None
+    for no limit."""
+    linger_timeout: float = 2.0
+    """After the last answer of a connection whose client may be sending still, so that it reads the
+    answer."""
     graceful_timeout: float = 30.0
     """From SIGTERM or SIGINT until requests under way are given up."""
     max_requests: int | None = None

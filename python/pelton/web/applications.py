@@ -18,7 +18,6 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
 from typing_extensions import Unpack, deprecated
 
@@ -49,6 +48,7 @@ from .routing.operations import Operations
 from .routing.options import OperationOptions, show_options
 from .routing.route import APIRoute
 from .routing.router import APIRouter
+from .staticfiles import StaticFiles
 from .telemetry import TelemetryConfig
 from .telemetry.data import complete
 from .telemetry.hooks import SCOPE_KEY, ExceptionObserver

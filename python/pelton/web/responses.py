@@ -3,7 +3,6 @@
 import importlib
 from typing import Any
 
-from starlette.responses import FileResponse as FileResponse
 from starlette.responses import HTMLResponse as HTMLResponse
 from starlette.responses import JSONResponse as JSONResponse
 from starlette.responses import PlainTextResponse as PlainTextResponse
@@ -12,6 +11,7 @@ from starlette.responses import Response as Response
 from starlette.responses import StreamingResponse as StreamingResponse
 from typing_extensions import deprecated
 
+from ._files import FileResponse as FileResponse
 from .exceptions import FastAPIDeprecationWarning
 from .sse import EventSourceResponse as EventSourceResponse
 

@@ -1,3 +1,3 @@
-"""Files of a directory: Starlette's."""
+"""Files of a directory: Starlette's, sent by the server itself where it can."""
 
-from starlette.staticfiles import StaticFiles as StaticFiles
+from ._files import StaticFiles as StaticFiles

@@ -432,6 +432,19 @@ impl Connection {
         }
     }
 
+    /// Bytes of body that the response's `content-length` leaves room for, where it has one.
+    #[must_use]
+    pub fn room(&self) -> Option<u64> {
+        self.outbound.room()
+    }
+
+    /// The client is taken to be gone: what is queued leaves, then the connection ends.
+    pub fn leave(&mut self) {
+        if self.phase != Phase::Over {
+            self.give_up();
+        }
+    }
+
     /// Whether the response is complete but for its trailers.
     #[must_use]
     pub fn awaits_trailers(&self) -> bool {
@@ -483,7 +496,7 @@ impl Connection {
     /// says `connection: close` if its head has not left.
     pub fn shutdown(&mut self) {
         self.shutting_down = true;
-        if self.phase == Phase::Drain || self.is_quiet() {
+        if matches!(self.phase, Phase::Drain | Phase::Linger) || self.is_quiet() {
             self.end(Fate::Close);
         }
     }

@@ -9,7 +9,7 @@ mod outbound;
 pub use connection::{Connection, Event, Fate};
 pub use error::{RequestError, ResponseError};
 pub use head::{Head, Version};
-pub use outbound::Stamp;
+pub use outbound::{Stamp, check_trailer};
 
 pub(crate) use head::{Framing, is_host, is_token, list};
 pub(crate) use outbound::{

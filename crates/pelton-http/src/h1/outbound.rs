@@ -113,6 +113,15 @@ impl Outbound {
         matches!(self.state, State::Body(_) | State::Trailers { .. })
     }
 
+    /// Bytes of body that `content-length` leaves room for.
+    pub(super) fn room(&self) -> Option<u64> {
+        match self.state {
+            State::Started => self.length,
+            State::Body(BodyForm::Length(missing)) => Some(missing),
+            _ => None,
+        }
+    }
+
     /// Whether the body is complete and trailers are still to come.
     pub(super) fn awaits_trailers(&self) -> bool {
         matches!(self.state, State::Trailers { .. })
@@ -142,8 +151,11 @@ impl Outbound {
         status: u16,
         headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
     ) -> Result<bool, ResponseError> {
-        if self.state != State::Expected {
-            return Err(ResponseError::OutOfOrder("a hint comes before the response"));
+        match self.state {
+            // A head that was given waits for the body still.
+            State::Expected | State::Started => {}
+            State::Body(_) | State::Trailers { .. } => return Ok(false),
+            State::Idle => return Err(ResponseError::OutOfOrder("there is no request")),
         }
         if !(102..=199).contains(&status) {
             return Err(ResponseError::Status(status));
@@ -185,10 +197,7 @@ impl Outbound {
         };
         let begin = self.output.len();
         for (name, value) in headers {
-            let checked = check_field(name, value).and_then(|()| {
-                if is_forbidden_trailer(name) { Err(ResponseError::Trailer) } else { Ok(()) }
-            });
-            if let Err(error) = checked {
+            if let Err(error) = check_trailer(name, value) {
                 self.output.truncate(begin);
                 return Err(error);
             }
@@ -505,6 +514,15 @@ pub(crate) fn check_field(name: &[u8], value: &[u8]) -> Result<(), ResponseError
         return Err(ResponseError::HeaderValue);
     }
     Ok(())
+}
+
+/// Whether a field may follow a body.
+///
+/// # Errors
+/// What is no field, or one that means something only before a body.
+pub fn check_trailer(name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
+    check_field(name, value)?;
+    if is_forbidden_trailer(name) { Err(ResponseError::Trailer) } else { Ok(()) }
 }
 
 fn write_decimal(output: &mut Vec<u8>, mut value: u64) {

@@ -8,8 +8,11 @@ use pyo3::prelude::*;
 
 use crate::event_loop::GilBound;
 
+use crate::transport::native::FilePart;
+
 use super::awaitable::{Done, Source, Waiting};
 use super::drain;
+use super::files::{self, Sending};
 use super::message::{self, Message};
 use super::request::Request;
 use super::runner::{Run, Runner};
@@ -80,7 +83,9 @@ impl Send {
 #[pymethods]
 impl Send {
     fn __call__(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.0.send(message)?;
+        if let Some(sending) = self.0.send(message)? {
+            return Waiting::on(py, Rc::new(sending));
+        }
         if self.0.carrier.is_writing_paused() && self.0.is_open() {
             return Waiting::on(py, Rc::new(Draining((*self.0).clone())));
         }
@@ -119,7 +124,8 @@ impl Source for Draining {
 
 impl Request {
     /// Takes a message from the application.
-    fn send(&self, message: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Returns what is to be waited for, if anything but room.
+    fn send(self: &Rc<Self>, message: &Bound<'_, PyAny>) -> PyResult<Option<Sending>> {
         let py = message.py();
         let (message, kind) = Message::new(message)?;
         if self.is_gone() {
@@ -136,21 +142,65 @@ impl Request {
                 self.carrier
                     .start_response(status, &mut fields.iter())
                     .map_err(message::response_error)?;
+                if message.flag(intern!(py, "trailers"))? {
+                    self.carrier.announce_trailers().map_err(message::response_error)?;
+                    self.trailers.set(true);
+                }
                 self.status.set(status);
-                Ok(())
+                Ok(None)
             }
             "http.response.body" => {
                 let body = message.body()?;
                 let more = message.more_body()?;
                 self.carrier.send_body(body.as_slice(), more).map_err(message::response_error)?;
                 self.note_sent(body.as_slice().len());
-                if !more {
-                    self.carrier.finish_request(py, self)?;
-                }
-                self.carrier.advance(py);
-                Ok(())
+                self.sent_piece(py, more)?;
+                Ok(None)
             }
-            _ => Err(message::unexpected(kind, "'http.response.start' or 'http.response.body'")),
+            "http.response.pathsend" => {
+                let mut part = files::by_path(&message, py)?;
+                if let Some(room) = self.carrier.room() {
+                    // It may have grown since the application looked at it.
+                    part.length = part.length.min(usize::try_from(room)?);
+                }
+                self.send_file(py, part, false)
+            }
+            "http.response.zerocopysend" => {
+                let part = files::by_descriptor(&message, py)?;
+                self.send_file(py, part, message.more_body()?)
+            }
+            "http.response.early_hint" => {
+                let fields = message.links()?;
+                self.carrier.inform(103, &mut fields.iter()).map_err(message::response_error)?;
+                self.carrier.advance(py);
+                Ok(None)
+            }
+            "http.response.trailers" => {
+                let fields = message.fields()?;
+                let more = message.flag(intern!(py, "more_trailers"))?;
+                self.carrier
+                    .send_trailers(&mut fields.iter(), more)
+                    .map_err(message::response_error)?;
+                self.trailers.set(more);
+                self.sent_piece(py, more)?;
+                Ok(None)
+            }
+            _ => Err(message::unexpected(kind, "a message of an HTTP response")),
+        }
+    }
+
+    fn send_file(
+        self: &Rc<Self>,
+        py: Python<'_>,
+        part: FilePart,
+        more: bool,
+    ) -> PyResult<Option<Sending>> {
+        match self.carrier.send_file(py, part, more).map_err(message::response_error)? {
+            Some(part) => Ok(Some(Sending::new(self.clone(), part, more))),
+            None => {
+                self.sent_piece(py, more)?;
+                Ok(None)
+            }
         }
     }
 

@@ -7,6 +7,8 @@ use pelton_http::websocket::Handshake;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::transport::native::FilePart;
+
 use super::awaitable::Waiters;
 use super::origin::Addresses;
 use super::request::Request;
@@ -44,6 +46,25 @@ pub(super) trait Carrier {
     fn start_response(&self, status: u16, fields: FieldIter<'_, '_>) -> Result<(), ResponseError>;
     /// A piece of the response's body; the last one where `more` is false.
     fn send_body(&self, data: &[u8], more: bool) -> Result<(), ResponseError>;
+    /// Bytes of body that the response's `content-length` leaves room for, where it has one.
+    fn room(&self) -> Option<u64>;
+    /// A part of a file as a piece of the response's body. Given back, with nothing begun, where it
+    /// must be read and go through [`send_body`](Self::send_body).
+    fn send_file(
+        &self,
+        py: Python<'_>,
+        part: FilePart,
+        more: bool,
+    ) -> Result<Option<FilePart>, ResponseError>;
+    /// An informational response before the response itself; dropped where it cannot be sent.
+    fn inform(&self, status: u16, fields: FieldIter<'_, '_>) -> Result<(), ResponseError>;
+    /// The response just started is complete only with its trailers.
+    fn announce_trailers(&self) -> Result<(), ResponseError>;
+    /// Fields after the body; the last ones where `more` is false.
+    fn send_trailers(&self, fields: FieldIter<'_, '_>, more: bool) -> Result<(), ResponseError>;
+    /// A client that has closed its side, and of which an application has been told that it is
+    /// gone, is left.
+    fn leave(&self, py: Python<'_>);
     /// A whole response.
     fn respond(
         &self,

@@ -9,7 +9,7 @@ use pelton_http::websocket::Handshake;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::transport::native::{NativeProtocol, NativeTransport};
+use crate::transport::native::{FilePart, NativeProtocol, NativeTransport};
 
 use super::awaitable::Waiters;
 use super::carrier::{Carrier, FieldIter};
@@ -18,6 +18,7 @@ use super::origin::Addresses;
 use super::request::Request;
 use super::shared::Shared;
 use super::websocket::Session;
+use super::dispatch::OVERLOADED;
 use super::{dispatch, websocket};
 
 /// The transport's queue: above the first number of bytes applications wait, until the second.
@@ -40,6 +41,8 @@ pub(super) struct HttpConnection {
     reading_paused: Cell<bool>,
     writing_paused: Cell<bool>,
     closing: Cell<bool>,
+    /// Our side has ended; what still comes is dropped.
+    lingering: Cell<bool>,
 }
 
 impl HttpConnection {
@@ -58,6 +61,7 @@ impl HttpConnection {
             reading_paused: Cell::new(false),
             writing_paused: Cell::new(false),
             closing: Cell::new(false),
+            lingering: Cell::new(false),
         })
     }
 
@@ -108,6 +112,9 @@ impl HttpConnection {
         if head.is_websocket_upgrade() {
             return self.on_upgrade(py, me, head);
         }
+        if self.shared.is_overloaded() {
+            return self.turn_away();
+        }
         counters.in_flight.add(1);
         let mount = dispatch::mount(&self.shared, &head);
         let request = Rc::new(Request::new(me, head, mount));
@@ -117,6 +124,14 @@ impl HttpConnection {
             return self.on_body(py);
         }
         Ok(())
+    }
+
+    /// Too many requests are under way: the client may come again.
+    fn turn_away(&self) -> PyResult<()> {
+        self.shared.counters.rejected.add(1);
+        self.shared.counters.count_status(503);
+        self.respond(503, &mut OVERLOADED.into_iter(), b"Too many requests\n")
+            .map_err(super::message::response_error)
     }
 
     fn on_upgrade(&self, py: Python<'_>, me: Rc<Self>, head: Head) -> PyResult<()> {
@@ -269,6 +284,49 @@ impl Carrier for HttpConnection {
         self.engine.borrow_mut().send_body(self.shared.now(), data, more)
     }
 
+    fn room(&self) -> Option<u64> {
+        self.engine.borrow().room()
+    }
+
+    fn send_file(
+        &self,
+        py: Python<'_>,
+        part: FilePart,
+        more: bool,
+    ) -> Result<Option<FilePart>, ResponseError> {
+        let transport = self.transport.borrow().clone();
+        let Some(transport) = transport.filter(|transport| transport.sends_files()) else {
+            return Ok(Some(part));
+        };
+        let length = part.length;
+        let wanted = self.engine.borrow_mut().begin_piece(length as u64, more)? && length > 0;
+        if wanted {
+            self.write_output(py, transport.as_ref());
+            self.shared.counters.bytes_out.add(length);
+            transport.send_file(py, part);
+        }
+        let sent = if wanted { length as u64 } else { 0 };
+        self.engine.borrow_mut().end_piece(self.shared.now(), sent, more);
+        Ok(None)
+    }
+
+    fn inform(&self, status: u16, fields: FieldIter<'_, '_>) -> Result<(), ResponseError> {
+        self.engine.borrow_mut().inform(status, fields)
+    }
+
+    fn announce_trailers(&self) -> Result<(), ResponseError> {
+        self.engine.borrow_mut().announce_trailers()
+    }
+
+    fn send_trailers(&self, fields: FieldIter<'_, '_>, more: bool) -> Result<(), ResponseError> {
+        self.engine.borrow_mut().send_trailers(self.shared.now(), fields, more)
+    }
+
+    fn leave(&self, py: Python<'_>) {
+        self.engine.borrow_mut().leave();
+        self.flush(py);
+    }
+
     fn respond(
         &self,
         status: u16,
@@ -333,7 +391,13 @@ impl Carrier for HttpConnection {
             });
         }
         match fate {
-            Fate::Open | Fate::Linger => self.set_reading(transport.as_ref(), wants_read),
+            Fate::Open => self.set_reading(transport.as_ref(), wants_read),
+            Fate::Linger => {
+                if !self.lingering.replace(true) {
+                    transport.write_eof();
+                }
+                self.set_reading(transport.as_ref(), true);
+            }
             Fate::Close if !self.closing.replace(true) => {
                 self.lost_request(py);
                 transport.close(py);
@@ -426,9 +490,20 @@ impl NativeProtocol for HttpConnection {
         let session = self.session.borrow().clone();
         if let Some(session) = session {
             session.handle_eof();
+            self.lost_request(py);
+            return false;
         }
-        self.lost_request(py);
-        false
+        self.advance(py);
+        if self.closing.get() {
+            return false;
+        }
+        // The client may only have closed its own side: what is under way is answered, unless the
+        // application asks whether anybody is there.
+        let current = self.current.borrow().clone();
+        if let Some(Err(error)) = current.map(|request| request.half_closed(py)) {
+            self.shared.log_error(py, "Error in the server", &error);
+        }
+        true
     }
 
     fn pause_writing(&self, _py: Python<'_>) {
@@ -443,7 +518,10 @@ impl NativeProtocol for HttpConnection {
         self.advance(py);
     }
 
-    fn connection_lost(&self, py: Python<'_>, _error: Option<io::Error>) {
+    fn connection_lost(&self, py: Python<'_>, error: Option<io::Error>) {
+        if error.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
+            self.shared.log_message(py, "error", "A file became shorter while it was sent");
+        }
         self.closing.set(true);
         self.writing_paused.set(false);
         self.engine.borrow_mut().handle_eof();

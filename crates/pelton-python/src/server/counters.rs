@@ -15,6 +15,8 @@ pub(super) const BOUNDS: [f64; 14] =
 pub(super) struct Counters {
     pub(super) requests: Counter,
     pub(super) in_flight: Counter,
+    /// Connections that a fault of ours ended.
+    pub(super) panics: Counter,
     pub(super) websockets: Counter,
     pub(super) open_websockets: Counter,
     pub(super) accepted: Counter,
@@ -74,6 +76,7 @@ impl Counters {
         for (name, counter) in [
             ("requests", &self.requests),
             ("in_flight", &self.in_flight),
+            ("panics", &self.panics),
             ("websockets", &self.websockets),
             ("open_websockets", &self.open_websockets),
             ("accepted", &self.accepted),

@@ -13,6 +13,10 @@ use super::exchange::PlanExchange;
 use super::request::Request;
 use super::shared::Shared;
 
+/// The fields of an answer to a request that is one too many.
+pub(super) const OVERLOADED: [(&[u8], &[u8]); 2] =
+    [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"1")];
+
 /// The mounted app whose prefix the path has.
 pub(super) fn mount(shared: &Shared, head: &Head) -> Option<usize> {
     shared.options.mounts.iter().position(|(prefix, _)| {

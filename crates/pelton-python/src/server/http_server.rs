@@ -13,6 +13,7 @@ use crate::transport::native::{NativeFactory, NativeListener, NativeProtocol};
 
 use super::counters::Counters;
 use super::door::Door;
+use super::guard::Guarded;
 use super::lobby::Lobby;
 use super::options::Options;
 use super::proxied::proxied;
@@ -72,9 +73,20 @@ impl HttpServer {
         if options.proxy_protocol {
             factory = proxied(options.trusted_proxies.clone(), self.lobby.clone(), factory);
         }
+        let shared = self.shared.clone();
+        let inner = factory;
+        let factory = Rc::new(move |py: Python<'_>| {
+            let guarded = Guarded::new(shared.clone(), inner(py)?);
+            Ok(guarded as Rc<dyn NativeProtocol>)
+        });
         let listener = self.shared.event_loop.listen_native(socket, factory)?;
         self.listeners.borrow_mut().push(listener);
         Ok(())
+    }
+
+    #[pyo3(name = "_panic_at_next_read")]
+    fn panic_at_next_read(&self) {
+        self.shared.fault.set(true);
     }
 
     fn shutdown(&self, py: Python<'_>) {

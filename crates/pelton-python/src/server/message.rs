@@ -59,8 +59,24 @@ impl<'a, 'py> Message<'a, 'py> {
         }
     }
 
+    /// The values of `links`, as header fields.
+    pub(super) fn links(&self) -> PyResult<Fields<'py>> {
+        let py = self.0.py();
+        let name = PyBytes::new(py, b"link");
+        let mut fields = Vec::new();
+        for link in self.required(intern!(py, "links"))?.try_iter()? {
+            fields.push((name.clone(), bytes_of(link?)?));
+        }
+        Ok(Fields(fields))
+    }
+
     pub(super) fn more_body(&self) -> PyResult<bool> {
-        match self.0.get_item(intern!(self.0.py(), "more_body"))? {
+        self.flag(intern!(self.0.py(), "more_body"))
+    }
+
+    /// A truth value, by default false.
+    pub(super) fn flag(&self, name: &Bound<'py, PyString>) -> PyResult<bool> {
+        match self.0.get_item(name)? {
             Some(more) => more.is_truthy(),
             None => Ok(false),
         }
@@ -74,7 +90,8 @@ impl<'a, 'py> Message<'a, 'py> {
         Ok(self.0.get_item(name)?.filter(|value| !value.is_none()))
     }
 
-    fn required(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    /// A field that must be there.
+    pub(super) fn required(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
         self.0
             .get_item(name)?
             .ok_or_else(|| PyValueError::new_err(format!("the ASGI message has no '{name}'")))
@@ -139,7 +156,10 @@ pub(super) fn response_error(error: ResponseError) -> PyErr {
 }
 
 fn field_part<'py>(pair: &Bound<'py, PyAny>, index: usize) -> PyResult<Bound<'py, PyBytes>> {
-    let part = pair.get_item(index)?;
+    bytes_of(pair.get_item(index)?)
+}
+
+fn bytes_of(part: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyBytes>> {
     match part.cast_into::<PyBytes>() {
         Ok(bytes) => Ok(bytes),
         Err(error) => {

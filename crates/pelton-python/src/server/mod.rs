@@ -14,6 +14,8 @@ mod dispatch;
 mod door;
 mod drain;
 mod exchange;
+mod files;
+mod guard;
 mod header_names;
 mod http2;
 mod http_server;

@@ -21,6 +21,7 @@ pub(super) struct Options {
     pub(super) root_path: String,
     pub(super) server_header: String,
     pub(super) max_connections: usize,
+    pub(super) max_concurrency: Option<u64>,
     pub(super) access_log: Option<LogOptions>,
     /// Connections begin with the PROXY protocol.
     pub(super) proxy_protocol: bool,
@@ -53,6 +54,10 @@ impl Options {
             body_timeout: seconds(config, "body_timeout")?,
             write_timeout,
             keep_alive: seconds(config, "keep_alive")?,
+            requests: config.getattr("keep_alive_requests")?.extract()?,
+            body_buffer: size(config, "body_buffer")?,
+            drain: config.getattr("max_drain")?.extract()?,
+            linger: seconds(config, "linger_timeout")?,
             ..Limits::default()
         };
         let ping_interval: Option<f64> = config.getattr("ws_ping_interval")?.extract()?;
@@ -85,6 +90,7 @@ impl Options {
             root_path: config.getattr("root_path")?.extract()?,
             server_header: server_header.unwrap_or_default(),
             max_connections: size(config, "max_connections")?,
+            max_concurrency: config.getattr("max_concurrency")?.extract()?,
             access_log: log_options(config)?,
             proxy_protocol: config.getattr("proxy_protocol")?.extract()?,
             trusted_proxies: Rc::new(trusted(&config.getattr("trusted_proxies")?)?),

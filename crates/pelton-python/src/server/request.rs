@@ -35,6 +35,9 @@ pub(super) struct Request {
     pub(super) collected: RefCell<Option<Py<PyBytes>>>,
     /// `receive` has given the body's end.
     body_given: Cell<bool>,
+    half_closed: Cell<bool>,
+    /// The application announced trailers.
+    pub(super) trailers: Cell<bool>,
     pub(super) status: Cell<u16>,
     /// Bytes of the response's body, so far.
     pub(super) sent: Cell<u64>,
@@ -64,6 +67,8 @@ impl Request {
             plan: RefCell::default(),
             collected: RefCell::default(),
             body_given: Cell::new(false),
+            half_closed: Cell::new(false),
+            trailers: Cell::new(false),
             status: Cell::new(0),
             sent: Cell::new(0),
             stage: Cell::new(Stage::Open),
@@ -191,6 +196,21 @@ impl Request {
         self.body_given.get()
     }
 
+    /// The client has closed its side, which may mean that it is gone.
+    pub(super) fn half_closed(&self, py: Python<'_>) -> PyResult<()> {
+        self.half_closed.set(true);
+        self.receivers.wake(py)
+    }
+
+    /// A piece of the response went out; `more`: others follow.
+    pub(super) fn sent_piece(&self, py: Python<'_>, more: bool) -> PyResult<()> {
+        if !more && !self.trailers.get() {
+            self.carrier.finish_request(py, self)?;
+        }
+        self.carrier.advance(py);
+        Ok(())
+    }
+
     /// What `receive` gives now; None where it has to wait.
     pub(super) fn poll_receive(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         if !self.is_open() {
@@ -198,7 +218,13 @@ impl Request {
             return Ok(Some(event.into_any().unbind()));
         }
         if self.body_given.get() {
-            return Ok(None);
+            if !self.half_closed.get() {
+                return Ok(None);
+            }
+            // Told so, the application will stop: nobody is answered by halves.
+            self.gone(py)?;
+            self.carrier.leave(py);
+            return self.poll_receive(py);
         }
         let (body, more) = match self.collected.borrow().as_ref() {
             Some(body) => (body.clone_ref(py), false),

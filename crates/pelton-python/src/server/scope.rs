@@ -10,29 +10,60 @@ use super::access_log::version;
 use super::origin::{Addresses, Origin};
 use super::shared::Shared;
 
-/// The part of a scope that no request changes, copied for each.
+/// What is the same in all scopes, copied for each. Every key is there already, for its values to be
+/// replaced: so a copy is made in one go and does not grow.
 pub(super) struct Templates {
     http: Py<PyDict>,
     websocket: Py<PyDict>,
+    extensions: Py<PyDict>,
+    websocket_extensions: Py<PyDict>,
 }
+
+/// What applications may send beyond the plain messages.
+const EXTENSIONS: [&str; 4] = [
+    "http.response.pathsend",
+    "http.response.zerocopysend",
+    "http.response.trailers",
+    "http.response.early_hint",
+];
+const WEBSOCKET_EXTENSIONS: [&str; 1] = ["websocket.http.response"];
 
 impl Templates {
     pub(super) fn new(py: Python<'_>) -> PyResult<Self> {
         let asgi = PyDict::new(py);
         asgi.set_item("version", "3.0")?;
         asgi.set_item("spec_version", "2.5")?;
-        let http = PyDict::new(py);
-        http.set_item("type", "http")?;
-        http.set_item("asgi", &asgi)?;
-        http.set_item("scheme", "http")?;
-        let websocket = PyDict::new(py);
-        websocket.set_item("type", "websocket")?;
-        websocket.set_item("asgi", &asgi)?;
-        websocket.set_item("scheme", "ws")?;
-        let extensions = PyDict::new(py);
-        extensions.set_item("websocket.http.response", PyDict::new(py))?;
-        websocket.set_item("extensions", extensions)?;
-        Ok(Self { http: http.unbind(), websocket: websocket.unbind() })
+        let template = |kind: &str, scheme: &str, own: &str| {
+            let scope = PyDict::new(py);
+            scope.set_item("type", kind)?;
+            scope.set_item("asgi", &asgi)?;
+            scope.set_item("scheme", scheme)?;
+            for key in [own, "http_version", "path", "raw_path", "query_string", "root_path"] {
+                scope.set_item(PyString::intern(py, key), py.None())?;
+            }
+            for key in ["headers", "client", "server", "state", "extensions"] {
+                scope.set_item(PyString::intern(py, key), py.None())?;
+            }
+            PyResult::Ok(scope.unbind())
+        };
+        let named = |names: &[&str]| {
+            let extensions = PyDict::new(py);
+            for name in names {
+                let details = PyDict::new(py);
+                if *name == "http.response.pathsend" {
+                    // Ours: the message may have an `offset` and a `count`.
+                    details.set_item("ranges", true)?;
+                }
+                extensions.set_item(name, details)?;
+            }
+            PyResult::Ok(extensions.unbind())
+        };
+        Ok(Self {
+            http: template("http", "http", "method")?,
+            websocket: template("websocket", "ws", "subprotocols")?,
+            extensions: named(&EXTENSIONS)?,
+            websocket_extensions: named(&WEBSOCKET_EXTENSIONS)?,
+        })
     }
 }
 
@@ -45,9 +76,10 @@ pub(super) fn build<'py>(
     mount: Option<&str>,
     subprotocols: Option<&[String]>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let template = match subprotocols {
-        None => &shared.templates.http,
-        Some(_) => &shared.templates.websocket,
+    let templates = &shared.templates;
+    let (template, extensions) = match subprotocols {
+        None => (&templates.http, &templates.extensions),
+        Some(_) => (&templates.websocket, &templates.websocket_extensions),
     };
     let scope = template.bind(py).copy()?;
     match subprotocols {
@@ -72,6 +104,8 @@ pub(super) fn build<'py>(
         add_tls(&scope, &tls.scope(py)?)?;
     }
     scope.set_item(intern!(py, "state"), shared.state.bind(py).copy()?)?;
+    // A middleware may take one away.
+    scope.set_item(intern!(py, "extensions"), extensions.bind(py).copy()?)?;
     Ok(scope)
 }
 

@@ -15,6 +15,7 @@ use crate::web::WebApp;
 
 use super::access_log::{AccessLog, Ended};
 use super::counters::Counters;
+use super::guard;
 use super::door::Door;
 use super::header_names::HeaderNames;
 use super::options::Options;
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     /// Called once when the last connection and the last task are gone.
     pub(super) on_idle: RefCell<Option<Py<PyAny>>>,
     pub(super) shutting_down: Cell<bool>,
+    /// The next read panics: for the tests of the guard.
+    pub(super) fault: Cell<bool>,
     /// The context of those who started the server; each request gets a copy.
     context: Py<PyAny>,
     logger: Py<PyAny>,
@@ -85,6 +88,7 @@ impl Shared {
             tasks: RefCell::default(),
             on_idle: RefCell::default(),
             shutting_down: Cell::new(false),
+            fault: Cell::new(false),
             context: context.unbind(),
             logger: logger.unbind(),
             last_id: Cell::new(0),
@@ -107,6 +111,11 @@ impl Shared {
             let copy = pyo3::ffi::PyContext_Copy(self.context.as_ptr());
             Bound::from_owned_ptr_or_err(py, copy)
         }
+    }
+
+    /// Whether so many requests are under way that another is answered 503.
+    pub(super) fn is_overloaded(&self) -> bool {
+        self.options.max_concurrency.is_some_and(|most| self.counters.in_flight.value() >= most)
     }
 
     /// A number that no other connection or request of this server has.
@@ -215,7 +224,9 @@ impl Shared {
     fn tick(&self, py: Python<'_>) {
         self.stamp.borrow_mut().set_time(epoch_seconds());
         for connection in self.all_connections() {
-            connection.tick(py);
+            if guard::run(self, py, || connection.tick(py)).is_none() {
+                guard::run(self, py, || connection.abort(py));
+            }
         }
         if self.connections.borrow().is_empty() {
             self.ticking.set(false);

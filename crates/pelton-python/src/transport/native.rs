@@ -19,10 +19,15 @@ pub(crate) trait NativeTransport {
     fn write(&self, py: Python<'_>, data: &[u8]);
     /// Bytes queued and not yet taken by the kernel.
     fn write_buffer_len(&self) -> usize;
+    /// Whether [`send_file`](Self::send_file) can be called: not where bytes are encrypted.
+    fn sends_files(&self) -> bool {
+        false
+    }
     /// Queues a part of a file after what is queued; the kernel sends it. Its length counts as
-    /// queued bytes. A transport that cannot gives it back, to be read and written.
-    fn send_file(&self, _py: Python<'_>, part: FilePart) -> Result<(), FilePart> {
-        Err(part)
+    /// queued bytes. Only where [`sends_files`](Self::sends_files) says so.
+    fn send_file(&self, py: Python<'_>, part: FilePart) {
+        drop(part);
+        self.abort(py);
     }
     /// Tells the peer, once the queued bytes are written, that no more will come. Reading goes on.
     fn write_eof(&self);

@@ -223,14 +223,16 @@ impl NativeTransport for Rc<Stream> {
     fn write_buffer_len(&self) -> usize {
         self.queue.borrow().len()
     }
-    fn send_file(&self, py: Python<'_>, part: FilePart) -> Result<(), FilePart> {
+    fn sends_files(&self) -> bool {
+        true
+    }
+    fn send_file(&self, py: Python<'_>, part: FilePart) {
         if !self.closing.get() && !self.lost.get() {
             self.queue.borrow_mut().push(Piece::File(part), 0);
             self.flush_later();
             // A native protocol's callbacks cannot fail.
             let _ = self.pause_if_full(py);
         }
-        Ok(())
     }
     fn write_eof(&self) {
         // The peer may have reset the connection; reading will tell.

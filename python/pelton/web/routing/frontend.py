@@ -15,7 +15,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, NoMatchFound
-from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from .. import params
@@ -23,6 +22,7 @@ from ..dependencies.body import should_embed_body_fields
 from ..dependencies.flat import flat_body_params
 from ..dependencies.solve import solve_dependencies
 from ..exceptions import RequestValidationError
+from ..staticfiles import StaticFiles
 from ..telemetry.hooks import route_selected
 from .handler import request_response
 from .route import dependant_with

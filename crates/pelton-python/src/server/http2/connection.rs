@@ -222,10 +222,17 @@ impl Http2Connection {
         let Some(me) = self.me.upgrade() else { return Ok(()) };
         let counters = &self.shared.counters;
         counters.requests.add(1);
-        let carrier = Rc::new(Http2Stream::new(me, id));
+        let carrier = Rc::new(Http2Stream::new(me, id, &head));
         let mount = dispatch::mount(&self.shared, &head);
         if head.is_websocket_upgrade() {
             return self.on_socket(py, id, carrier, head, mount);
+        }
+        if self.shared.is_overloaded() {
+            counters.rejected.add(1);
+            counters.count_status(503);
+            return carrier
+                .respond(503, &mut dispatch::OVERLOADED.into_iter(), b"Too many requests\n")
+                .map_err(super::super::message::response_error);
         }
         counters.in_flight.add(1);
         let request = Rc::new(Request::new(carrier, head, mount));

@@ -1,12 +1,16 @@
 //! One stream, as a request sees it.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use pelton_http::h1::ResponseError;
+use pelton_http::Headers;
+use pelton_http::h1::{Head, ResponseError, check_trailer};
 use pelton_http::h2::StreamId;
 use pelton_http::websocket::Handshake;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+
+use crate::transport::native::FilePart;
 
 use super::super::awaitable::Waiters;
 use super::super::carrier::{Carrier, FieldIter};
@@ -20,11 +24,21 @@ pub(super) struct Http2Stream {
     connection: Rc<Http2Connection>,
     id: StreamId,
     writers: Waiters,
+    /// The client asked for trailers.
+    takes_trailers: bool,
+    /// The trailers so far, where the application announced some.
+    trailers: RefCell<Option<Headers>>,
 }
 
 impl Http2Stream {
-    pub(super) fn new(connection: Rc<Http2Connection>, id: StreamId) -> Self {
-        Self { connection, id, writers: Waiters::default() }
+    pub(super) fn new(connection: Rc<Http2Connection>, id: StreamId, head: &Head) -> Self {
+        Self {
+            connection,
+            id,
+            writers: Waiters::default(),
+            takes_trailers: head.takes_trailers(),
+            trailers: RefCell::default(),
+        }
     }
 }
 
@@ -101,12 +115,64 @@ impl Carrier for Http2Stream {
 
     fn send_body(&self, data: &[u8], more: bool) -> Result<(), ResponseError> {
         let now = self.connection.shared.now();
+        let more = more || self.trailers.borrow().is_some();
         let sent = self.connection.engine.borrow_mut().send_body(now, self.id, data, more);
         if !more {
             self.connection.forget_socket(self.id);
         }
         sent
     }
+
+    fn room(&self) -> Option<u64> {
+        // What it is read for goes through `send_body`, which counts.
+        None
+    }
+
+    fn send_file(
+        &self,
+        _py: Python<'_>,
+        part: FilePart,
+        _more: bool,
+    ) -> Result<Option<FilePart>, ResponseError> {
+        Ok(Some(part))
+    }
+
+    fn inform(&self, status: u16, fields: FieldIter<'_, '_>) -> Result<(), ResponseError> {
+        let mut engine = self.connection.engine.borrow_mut();
+        match engine.send_informational(self.id, status, fields) {
+            // Too late for a hint is no mistake.
+            Err(ResponseError::OutOfOrder(_)) => Ok(()),
+            sent => sent,
+        }
+    }
+
+    fn announce_trailers(&self) -> Result<(), ResponseError> {
+        *self.trailers.borrow_mut() = Some(Headers::new());
+        Ok(())
+    }
+
+    fn send_trailers(&self, fields: FieldIter<'_, '_>, more: bool) -> Result<(), ResponseError> {
+        let mut trailers = self.trailers.borrow_mut();
+        let Some(collected) = trailers.as_mut() else {
+            return Err(ResponseError::OutOfOrder("trailers follow a body that announced them"));
+        };
+        for (name, value) in fields {
+            check_trailer(name, value)?;
+            collected.push(name, value);
+        }
+        if more {
+            return Ok(());
+        }
+        let now = self.connection.shared.now();
+        let mut engine = self.connection.engine.borrow_mut();
+        if self.takes_trailers && !collected.is_empty() {
+            engine.send_trailers(now, self.id, collected.iter())
+        } else {
+            engine.send_body(now, self.id, b"", false)
+        }
+    }
+
+    fn leave(&self, _py: Python<'_>) {}
 
     fn respond(
         &self,
