@@ -53,6 +53,12 @@ def test_a_scope_in_full() -> None:
         "headers": [(b"host", b"h"), (b"x-two", b"1"), (b"accept", b"a"), (b"x-two", b"2")],
         "server": ("127.0.0.1", port),
         "state": {},
+        "extensions": {
+            "http.response.pathsend": {"ranges": True},
+            "http.response.zerocopysend": {},
+            "http.response.trailers": {},
+            "http.response.early_hint": {},
+        },
     }
 
 

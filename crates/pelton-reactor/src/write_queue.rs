@@ -287,8 +287,7 @@ mod tests {
         queue.push(Either::Bytes(b"middle".to_vec()), 0);
         queue.push(part(1, 0), 0);
         queue.push(part(3, 5), 0);
-        let expected =
-            [b"head", &bytes[7..7 + 2 * FILE_BURST], b"middle", &bytes[3..8]].concat();
+        let expected = [b"head", &bytes[7..7 + 2 * FILE_BURST], b"middle", &bytes[3..8]].concat();
         assert_eq!(queue.len(), expected.len());
         let reader = std::thread::spawn(move || {
             let mut got = vec![0; expected.len()];

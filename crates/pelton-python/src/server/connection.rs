@@ -13,12 +13,12 @@ use crate::transport::native::{FilePart, NativeProtocol, NativeTransport};
 
 use super::awaitable::Waiters;
 use super::carrier::{Carrier, FieldIter};
+use super::dispatch::OVERLOADED;
 use super::door::Served;
 use super::origin::Addresses;
 use super::request::Request;
 use super::shared::Shared;
 use super::websocket::Session;
-use super::dispatch::OVERLOADED;
 use super::{dispatch, websocket};
 
 /// The transport's queue: above the first number of bytes applications wait, until the second.
@@ -394,7 +394,7 @@ impl Carrier for HttpConnection {
             Fate::Open => self.set_reading(transport.as_ref(), wants_read),
             Fate::Linger => {
                 if !self.lingering.replace(true) {
-                    transport.write_eof();
+                    transport.write_eof(py);
                 }
                 self.set_reading(transport.as_ref(), true);
             }

@@ -132,10 +132,7 @@ impl Source for Sending {
     }
 }
 
-fn number<'py>(
-    message: &Message<'_, 'py>,
-    name: &Bound<'py, PyString>,
-) -> PyResult<Option<u64>> {
+fn number<'py>(message: &Message<'_, 'py>, name: &Bound<'py, PyString>) -> PyResult<Option<u64>> {
     message.optional(name)?.map(|value| value.extract()).transpose()
 }
 

@@ -24,12 +24,7 @@ pub(super) struct Guarded {
 
 impl Guarded {
     pub(super) fn new(shared: Rc<Shared>, inner: Rc<dyn NativeProtocol>) -> Rc<Self> {
-        Rc::new(Self {
-            shared,
-            inner,
-            transport: RefCell::default(),
-            broken: Cell::new(false),
-        })
+        Rc::new(Self { shared, inner, transport: RefCell::default(), broken: Cell::new(false) })
     }
 
     fn call<R>(&self, py: Python<'_>, call: impl FnOnce() -> R) -> Option<R> {

@@ -9,7 +9,7 @@ use std::rc::{Rc, Weak};
 use pelton_http::proxies::{Peer, ProxyHeader, Trusted};
 use pyo3::prelude::*;
 
-use crate::transport::native::{NativeFactory, NativeProtocol, NativeTransport};
+use crate::transport::native::{FilePart, NativeFactory, NativeProtocol, NativeTransport};
 
 use super::lobby::{Lobby, Place};
 use super::tls::TlsSession;
@@ -175,6 +175,22 @@ impl NativeTransport for Proxied {
 
     fn write_buffer_len(&self) -> usize {
         self.lower().map_or(0, |lower| lower.write_buffer_len())
+    }
+
+    fn sends_files(&self) -> bool {
+        self.lower().is_some_and(|lower| lower.sends_files())
+    }
+
+    fn send_file(&self, py: Python<'_>, part: FilePart) {
+        if let Some(lower) = self.lower() {
+            lower.send_file(py, part);
+        }
+    }
+
+    fn write_eof(&self, py: Python<'_>) {
+        if let Some(lower) = self.lower() {
+            lower.write_eof(py);
+        }
     }
 
     fn pause_reading(&self) {

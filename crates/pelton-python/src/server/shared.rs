@@ -15,8 +15,8 @@ use crate::web::WebApp;
 
 use super::access_log::{AccessLog, Ended};
 use super::counters::Counters;
-use super::guard;
 use super::door::Door;
+use super::guard;
 use super::header_names::HeaderNames;
 use super::options::Options;
 use super::scope::Templates;

@@ -30,7 +30,7 @@ pub(crate) trait NativeTransport {
         self.abort(py);
     }
     /// Tells the peer, once the queued bytes are written, that no more will come. Reading goes on.
-    fn write_eof(&self);
+    fn write_eof(&self, py: Python<'_>);
     /// Stops reading until `resume_reading`; the peer then meets TCP's own back-pressure.
     fn pause_reading(&self);
     /// Reads again.

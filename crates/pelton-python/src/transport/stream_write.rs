@@ -234,7 +234,7 @@ impl NativeTransport for Rc<Stream> {
             let _ = self.pause_if_full(py);
         }
     }
-    fn write_eof(&self) {
+    fn write_eof(&self, _py: Python<'_>) {
         // The peer may have reset the connection; reading will tell.
         let _ = self.end_writing();
     }

@@ -247,6 +247,14 @@ impl NativeTransport for Layer {
         self.lower().map_or(0, |lower| lower.write_buffer_len())
     }
 
+    fn write_eof(&self, py: Python<'_>) {
+        let Some(lower) = self.lower() else { return };
+        // The peer learns that nothing was cut off.
+        self.state.borrow_mut().send_close_notify();
+        self.send_records(py);
+        lower.write_eof(py);
+    }
+
     fn pause_reading(&self) {
         if let Some(lower) = self.lower() {
             lower.pause_reading();
