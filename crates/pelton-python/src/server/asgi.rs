@@ -124,6 +124,7 @@ impl Source for Draining {
 
 impl Request {
     /// Takes a message from the application.
+    ///
     /// Returns what is to be waited for, if anything but room.
     fn send(self: &Rc<Self>, message: &Bound<'_, PyAny>) -> PyResult<Option<Sending>> {
         let py = message.py();
@@ -195,9 +196,11 @@ impl Request {
         part: FilePart,
         more: bool,
     ) -> PyResult<Option<Sending>> {
+        let length = part.length;
         match self.carrier.send_file(py, part, more).map_err(message::response_error)? {
             Some(part) => Ok(Some(Sending::new(self.clone(), part, more))),
             None => {
+                self.note_sent(length);
                 self.sent_piece(py, more)?;
                 Ok(None)
             }

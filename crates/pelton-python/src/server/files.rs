@@ -106,6 +106,7 @@ impl Sending {
             .carrier
             .send_body(&piece[..read], self.more || !last)
             .map_err(message::response_error)?;
+        self.request.note_sent(read);
         drop(state);
         self.request.sent_piece(py, self.more || !last)?;
         Ok(last)
