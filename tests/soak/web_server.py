@@ -80,15 +80,18 @@ async def serve(connections: int, file: Path) -> None:
     config = Config(port=0, max_connections=connections, **LIMITS)
     server = Server(make_app(file), config, on_started=started.set)
     serving = asyncio.create_task(server.serve())
-    await started.wait()
+    waiting = asyncio.create_task(started.wait())
+    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        await serving
     own_tasks = len(asyncio.all_tasks())
-    own_transports = observe.loop_stats()["transports"]
+    own_transports = observe.loop_stats().transports
     print(json.dumps({"url": server.addresses[0]}), flush=True)
     while await loop.run_in_executor(None, sys.stdin.readline):
         gc.collect()
         held = Held.now(
             connections=stats()["connections"],
-            transports=observe.loop_stats()["transports"] - own_transports,
+            transports=observe.loop_stats().transports - own_transports,
             tasks=len(asyncio.all_tasks()) - own_tasks,
             complaints=complaints,
         )

@@ -100,24 +100,14 @@ pub(super) fn build<'py>(
         };
         scope.set_item(intern!(py, "scheme"), secure)?;
     }
-    if let Some(tls) = &addresses.tls {
-        add_tls(&scope, &tls.scope(py)?)?;
-    }
     scope.set_item(intern!(py, "state"), shared.state.bind(py).copy()?)?;
-    // A middleware may take one away.
-    scope.set_item(intern!(py, "extensions"), extensions.bind(py).copy()?)?;
+    // A copy: a middleware may take one away.
+    let extensions = extensions.bind(py).copy()?;
+    if let Some(tls) = &addresses.tls {
+        extensions.set_item(intern!(py, "tls"), tls.scope(py)?)?;
+    }
+    scope.set_item(intern!(py, "extensions"), extensions)?;
     Ok(scope)
-}
-
-/// ASGI's `tls` extension, beside those that every request has.
-fn add_tls(scope: &Bound<'_, PyDict>, tls: &Bound<'_, PyDict>) -> PyResult<()> {
-    let py = scope.py();
-    let extensions = match scope.get_item(intern!(py, "extensions"))? {
-        Some(extensions) => extensions.cast::<PyDict>()?.copy()?,
-        None => PyDict::new(py),
-    };
-    extensions.set_item(intern!(py, "tls"), tls)?;
-    scope.set_item(intern!(py, "extensions"), extensions)
 }
 
 /// The path holds the root path, as Starlette's routing wants it.
