@@ -510,9 +510,8 @@ impl Connection {
     /// Whether what is here needs more of a client that sends no more.
     fn is_cut_short(&self) -> bool {
         match self.phase {
-            Phase::Head => true,
+            Phase::Head | Phase::Drain => true,
             Phase::Body => !self.decoder.is_done() && self.parsed == self.input.len(),
-            Phase::Drain => true,
             Phase::Linger | Phase::Over => false,
         }
     }
