@@ -134,7 +134,10 @@ impl Source for Sending {
 }
 
 fn number<'py>(message: &Message<'_, 'py>, name: &Bound<'py, PyString>) -> PyResult<Option<u64>> {
-    message.optional(name)?.map(|value| value.extract()).transpose()
+    match message.optional(name)? {
+        Some(value) => value.extract().map(Some),
+        None => Ok(None),
+    }
 }
 
 fn part(file: OwnedFd, offset: u64, length: u64) -> PyResult<FilePart> {
