@@ -377,6 +377,36 @@ def test_a_handshake_does_not_hold_the_stop(local: Issued) -> None:
     run(main())
 
 
+def test_a_handshake_under_way_is_served_when_the_server_stops(
+    authority: Authority, local: Issued
+) -> None:
+    async def main() -> None:
+        accepted = asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] == "/first":
+                accepted.set()
+            await reply(send, b"hello")
+
+        async with serving(app, **files(local)) as address:
+            # Accepted before the other one's request is answered.
+            sock = socket.create_connection((address.host, address.port))
+            async with connecting(address, authority.client_context()) as first:
+                first.send(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
+                await accepted.wait()
+                address.server.stop()
+                sock.setblocking(False)
+                reader, writer = await asyncio.open_connection(
+                    sock=sock, ssl=authority.client_context(), server_hostname="localhost"
+                )
+                async with Client(reader, writer) as late:
+                    late.send(GET)
+                    response = await late.response()
+                    assert (response.body, response.header("connection")) == (b"hello", "close")
+
+    run(main())
+
+
 def test_files_that_change_are_read_again(
     authority: Authority, local: Issued, tmp_path: Path
 ) -> None:

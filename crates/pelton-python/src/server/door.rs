@@ -16,7 +16,7 @@ use super::shared::Shared;
 
 /// A connection that has asked for nothing yet gets so long when the server stops: its first request
 /// may be on its way, and its client could not know better.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// A connection once its protocol is known.
 pub(super) trait Served: NativeProtocol {

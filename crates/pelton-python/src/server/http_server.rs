@@ -94,7 +94,7 @@ impl HttpServer {
         // A `let` of its own: the borrow ends before the listeners are dropped.
         let listeners = self.listeners.take();
         drop(listeners);
-        self.lobby.close(py);
+        self.lobby.close_soon();
         for connection in self.shared.all_connections() {
             connection.shutdown(py);
         }
@@ -102,6 +102,7 @@ impl HttpServer {
 
     fn abort(&self, py: Python<'_>) -> PyResult<usize> {
         self.shutdown(py);
+        self.lobby.close(py);
         for connection in self.shared.all_connections() {
             connection.abort(py);
         }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 
@@ -10,6 +11,9 @@ use crate::event_loop::NativeTimer;
 use crate::transport::native::NativeTransport;
 
 use super::shared::Shared;
+
+/// When the server stops, those who shake hands get so long: their clients could not know better.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The connections that still have to show that they are worth serving, each for so long at most.
 pub(super) struct Lobby {
@@ -68,6 +72,7 @@ impl Lobby {
         });
         let waiting = Waiting { transport: transport.clone(), timer };
         self.waiting.borrow_mut().insert(id, waiting);
+        self.count();
         Some(Place { lobby, id })
     }
 
@@ -77,19 +82,45 @@ impl Lobby {
         self.shared.log_message(py, "debug", message);
     }
 
+    /// Ends those who are not through in a moment: the server stops.
+    pub(super) fn close_soon(&self) {
+        let me = self.me.clone();
+        self.shared.event_loop.call_later_native(GRACE, move |py| {
+            if let Some(lobby) = me.upgrade() {
+                lobby.close(py);
+            }
+            Ok(())
+        });
+    }
+
     /// Ends all; none comes in any more.
     pub(super) fn close(&self, py: Python<'_>) {
         self.closed.set(true);
         // A `let` of its own: the borrow ends before the connections learn of it.
         let waiting = self.waiting.take();
+        self.count();
         for (_, waiting) in waiting {
             waiting.timer.cancel();
             waiting.transport.abort(py);
         }
     }
 
+    /// Tells the server how many are here: it is not idle before they are gone.
+    fn count(&self) {
+        self.shared.handshaking.set(self.waiting.borrow().len());
+        if self.shared.on_idle.borrow().is_some() {
+            let shared = self.shared.clone();
+            // Behind what becomes of the connection that has just left.
+            self.shared.event_loop.run_soon_native(move |py| {
+                shared.check_idle(py);
+                Ok(())
+            });
+        }
+    }
+
     fn give_up(&self, py: Python<'_>, id: u64) {
         let late = self.waiting.borrow_mut().remove(&id);
+        self.count();
         if let Some(late) = late {
             let peer =
                 late.transport.peer().map_or_else(|| "-".to_owned(), |peer| peer.to_string());
@@ -105,6 +136,7 @@ impl Drop for Place {
         let left = self.lobby.waiting.borrow_mut().remove(&self.id);
         if let Some(left) = left {
             left.timer.cancel();
+            self.lobby.count();
         }
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub(super) shutting_down: Cell<bool>,
     /// The next read panics: for the tests of the guard.
     pub(super) fault: Cell<bool>,
+    /// Connections in the lobby.
+    pub(super) handshaking: Cell<usize>,
     /// The context of those who started the server; each request gets a copy.
     context: Py<PyAny>,
     logger: Py<PyAny>,
@@ -89,6 +91,7 @@ impl Shared {
             on_idle: RefCell::default(),
             shutting_down: Cell::new(false),
             fault: Cell::new(false),
+            handshaking: Cell::new(0),
             context: context.unbind(),
             logger: logger.unbind(),
             last_id: Cell::new(0),
@@ -194,6 +197,7 @@ impl Shared {
         if self.on_idle.borrow().is_none()
             || !self.connections.borrow().is_empty()
             || !self.tasks.borrow().is_empty()
+            || self.handshaking.get() > 0
         {
             return;
         }
