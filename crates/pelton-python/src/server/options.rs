@@ -58,7 +58,6 @@ impl Options {
             body_buffer: size(config, "body_buffer")?,
             drain: config.getattr("max_drain")?.extract()?,
             linger: seconds(config, "linger_timeout")?,
-            ..Limits::default()
         };
         let ping_interval: Option<f64> = config.getattr("ws_ping_interval")?.extract()?;
         let websocket = websocket::Limits {
