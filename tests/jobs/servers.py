@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -78,6 +79,10 @@ class Server:
         self._process.kill()
         self._process.wait()
 
+    def stop(self) -> None:
+        """Ends it for good."""
+        self.kill()
+
 
 class Redis(Server):
     """A Redis that keeps what it answered, as a production one should; a namespace a test."""
@@ -146,10 +151,11 @@ class Postgres(Server):
             return False
         return True
 
-    def kill(self) -> None:
-        super().kill()
-        # Its children end by themselves once they see that it is gone; until then, a new one
-        # would find their shared memory in use, and wait.
+    def stop(self) -> None:
+        # It ends its children, too: one that waits for a lock does not see that it is gone.
+        assert self._process is not None  # it was started
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait()
 
     def sql(self, database: str, statement: str) -> str:
         """What psql answers."""
@@ -181,7 +187,7 @@ def running(kind: type[Server]) -> Iterator[Server]:
         server.prepare()
         server.start()
         yield server
-        server.kill()
+        server.stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
