@@ -109,6 +109,10 @@ impl HttpConnection {
         let Some(me) = self.me.upgrade() else { return Ok(()) };
         let counters = &self.shared.counters;
         counters.requests.add(1);
+        if self.shared.shutting_down.get() {
+            // The first one of a connection that came in while the server stops: it is told.
+            self.engine.borrow_mut().shutdown();
+        }
         if head.is_websocket_upgrade() {
             return self.on_upgrade(py, me, head);
         }

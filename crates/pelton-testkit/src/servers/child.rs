@@ -38,12 +38,22 @@ impl Child {
         Self { process }
     }
 
-    /// Ends it as a power cut would.
+    /// Ends it as a power cut would, with the processes that it has started itself: one of those
+    /// may wait for ever for a lock that another held, and keep what a restart needs.
     pub fn kill(&self) {
         let mut process = self.process.lock().unwrap();
+        let started = children_of(process.id());
         // It may have ended by itself.
         let _ = process.kill();
         process.wait().unwrap();
+        if !started.is_empty() {
+            // Some end by themselves, since their parent is gone.
+            let _ = Command::new("sh")
+                .arg("-c")
+                .arg(format!("kill -KILL {}", started.join(" ")))
+                .stderr(Stdio::null())
+                .status();
+        }
     }
 
     /// Whether it has ended.
@@ -56,6 +66,19 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The numbers of the processes that have this parent.
+fn children_of(parent: u32) -> Vec<String> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let is_child = |number: &String| {
+        // After the name, which is in parentheses: the state, and the parent.
+        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+        let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        rest.split(' ').nth(1) == Some(&parent.to_string())
+    };
+    let numbers = processes.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    numbers.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(is_child).collect()
 }
 
 /// Where a program is.

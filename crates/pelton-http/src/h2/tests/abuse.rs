@@ -96,7 +96,8 @@ fn faults_that_make_the_server_reset() {
 
 #[test]
 fn frames_that_carry_nothing() {
-    let floods: [(&str, fn(u32) -> Vec<u8>); 9] = [
+    type Frames = fn(u32) -> Vec<u8>;
+    let floods: [(&str, Frames); 9] = [
         ("ping", |_| frame(6, 0, 0, &[0; 8])),
         ("pong", |_| frame(6, 1, 0, &[0; 8])),
         ("settings", |_| settings(&[])),
