@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import pytest
 
+from pelton._core import Broker, BrokerError, NewJob
 from pelton.jobs import InvalidArguments, JobNotFound, Relay
 from pelton.jobs.outbox import TABLE
 
@@ -114,7 +117,8 @@ async def test_rows_that_are_no_jobs_stay(tmp_path: Path) -> None:
     jobs = new_jobs(tmp_path)
     path = tmp_path / "shop.db"
     db = sqlite3.connect(path)
-    relay = Relay(jobs, lambda: sqlite3.connect(path, check_same_thread=False))
+    own = sqlite3.connect(path, check_same_thread=False)
+    relay = Relay(jobs, lambda: own)
     async with jobs:
         assert await relay.flush() == 0
         db.execute(TABLE)
@@ -124,3 +128,126 @@ async def test_rows_that_are_no_jobs_stay(tmp_path: Path) -> None:
             await relay.flush()
     assert rows(path) == 1
     db.close()
+    own.close()
+
+
+@on_loop
+async def test_rows_that_cannot_be_moved_hold_no_others_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = new_jobs(tmp_path)
+    path = tmp_path / "shop.db"
+
+    @jobs.task
+    async def one(n: int) -> int:
+        return n
+
+    db = sqlite3.connect(path)
+    db.execute(TABLE)
+    broken = [(f"x{n}", 0, "nonsense") for n in range(600)]  # more than are read at once
+    db.executemany("INSERT INTO pelton_outbox VALUES (?, ?, ?)", broken)
+    job = await one.options(transaction=db).enqueue(7)
+    db.commit()
+    async with working(jobs):
+        relay = Relay(jobs, lambda: sqlite3.connect(path, check_same_thread=False))
+        async with relay:
+            assert await job_result(job) == 7
+            second = await one.options(transaction=db).enqueue(8)
+            db.commit()
+            assert await job_result(second) == 8
+            with pytest.raises(ValueError, match="600 rows"):
+                await relay.flush()
+    assert rows(path) == 600
+    assert caplog.text.count("row x1 of the outbox cannot be moved") == 1
+    db.close()
+
+
+class Choosy:
+    """A broker that cannot do what one job asks of it."""
+
+    def __init__(self, broker: Broker, id: str, error: Exception) -> None:
+        self._broker = broker
+        self._id = id
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    def enqueue(self, new: Sequence[NewJob], *args: Any, **kwargs: Any) -> Any:
+        if any(job.id == self._id for job in new):
+            raise self._error
+        return self._broker.enqueue(new, *args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "error", [BrokerError("key_ttl is not supported by this broker"), ValueError("no such thing")]
+)
+@on_loop
+async def test_a_job_that_the_broker_never_takes_holds_no_others_up(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = new_jobs(tmp_path)
+    path = tmp_path / "shop.db"
+
+    @jobs.task
+    async def one(n: int) -> int:
+        return n
+
+    db = sqlite3.connect(path)
+    bad = await one.options(transaction=db).enqueue(0)
+    good = [await one.options(transaction=db).enqueue(n) for n in range(3)]
+    db.commit()
+    async with jobs:
+        relay = Relay(jobs, lambda: sqlite3.connect(path, check_same_thread=False))
+        choosy = Choosy(jobs.broker, bad.id, error)
+        monkeypatch.setattr(jobs, "_broker", choosy)
+        async with relay:
+            with pytest.raises(ValueError, match=str(error)):
+                await relay.flush()
+            assert {record.id for record in await jobs.records()} == {job.id for job in good}
+            assert rows(path) == 1
+            # That a broker is away is another thing: everything is tried again.
+            choosy._error = BrokerError("no connection")
+            with pytest.raises(BrokerError, match="no connection"):
+                await relay.flush()
+        monkeypatch.undo()
+        async with Relay(jobs, lambda: sqlite3.connect(path, check_same_thread=False)):
+            await until(lambda: rows(path) == 0, "it is moved by a broker that takes it")
+        assert (await bad.info()).task == one.name
+    db.close()
+
+
+@on_loop
+async def test_what_no_broker_takes_is_refused_at_once(tmp_path: Path) -> None:
+    jobs = new_jobs(tmp_path)
+
+    @jobs.task
+    async def one() -> None: ...
+
+    db = sqlite3.connect(tmp_path / "shop.db")
+    wrong = one.options(transaction=db, key="k" * 600)
+    with pytest.raises(ValueError, match="a key has 1 to 512 bytes"):
+        await wrong.enqueue()
+    with pytest.raises(ValueError, match="a key has 1 to 512 bytes"):
+        wrong.delay()
+    db.close()
+
+
+@on_loop
+async def test_errors_of_the_database_are_told(tmp_path: Path) -> None:
+    jobs = new_jobs(tmp_path)
+
+    class Denied:
+        """A connection whose user may not read the table."""
+
+        def cursor(self) -> Denied:
+            return self
+
+        def execute(self, statement: str) -> None:
+            raise PermissionError("permission denied for table pelton_outbox")
+
+        def rollback(self) -> None: ...
+
+    async with jobs:
+        with pytest.raises(PermissionError, match="denied"):
+            await Relay(jobs, Denied).flush()

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from pelton.jobs import JobCancelled, JobFailed, Jobs, Worker
+from pelton.jobs import JobCancelled, JobFailed, Jobs, Worker, child
 from tests.jobs import program
 from tests.jobs.support import on_loop, until
 
@@ -225,3 +226,44 @@ async def test_processes_end_with_their_worker(tmp_path: Path, busy: bool) -> No
     parent.kill()
     await parent.wait()
     await until(lambda: not any(map(alive, pids)), "the processes are gone")
+
+
+def test_a_soft_timeout_that_comes_at_the_tasks_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Jobs(f"sqlite:///{tmp_path / 'jobs.db'}")
+
+    @jobs.task(name="tests.ends_late", cpu=True, soft_timeout=60.0)
+    def ends_late() -> int:
+        return 1
+
+    def late(*args: Any) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    monkeypatch.setattr("pelton.jobs.attempt.run_blocking", late)
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        payload = ends_late.arguments.encode((), {}, None)
+        channel: Any = None
+        ended = child._run(channel, "0" * 32, ends_late.name, "default", 1, 3, payload, [], None)
+        assert isinstance(ended, tuple)
+        assert b"SoftTimeout" in ended[0]
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_as_many_jobs_are_held_as_an_autoscaled_pool_can_run(tmp_path: Path) -> None:
+    jobs = Jobs(f"sqlite:///{tmp_path / 'jobs.db'}")
+
+    @jobs.task(name="tests.pooled", queue="pool", cpu=True)
+    def pooled() -> None: ...
+
+    for options, expected in (
+        ({"processes": 2, "autoscale": (1, 16)}, 32),
+        ({"processes": 2}, 4),
+        ({"processes": 2, "autoscale": (1, 16), "concurrency": 10}, 10),
+    ):
+        worker = Worker(jobs, **options)  # type: ignore[arg-type]
+        lanes = {lane.name: lane for lane in worker._lane_settings({pooled.name: pooled})}
+        assert lanes[f"{worker.name}-pool"].concurrency == expected

@@ -68,6 +68,31 @@ async def test_a_name_that_comes_again_is_another_step(tmp_path: Path) -> None:
 
 
 @on_loop
+async def test_steps_that_are_begun_together(tmp_path: Path) -> None:
+    jobs = new_jobs(tmp_path)
+    calls: list[str] = []
+
+    async def call(name: str) -> str:
+        calls.append(name)
+        return name.upper()
+
+    @jobs.task(retries=1, backoff=0)
+    async def both(ctx: JobContext) -> list[str]:
+        values = await asyncio.gather(*(ctx.step(name, call, name) for name in "abc"))
+        if ctx.attempt == 1:
+            raise ConnectionError("again")
+        return values
+
+    async with working(jobs):
+        job = await both.enqueue()
+        assert await job.result(60) == ["A", "B", "C"]
+        (first,) = await job.history()
+        assert first.error is not None
+        assert b"ConnectionError" in first.error
+    assert sorted(calls) == ["a", "b", "c"]
+
+
+@on_loop
 async def test_steps_in_a_thread(tmp_path: Path) -> None:
     jobs = new_jobs(tmp_path)
     calls: list[int] = []
@@ -132,6 +157,38 @@ async def test_signals(tmp_path: Path) -> None:
 
 async def _waits(jobs: Jobs, id: str) -> bool:
     return (await jobs.record(id)).signal == "answer"
+
+
+@on_loop
+async def test_an_attempt_that_no_signal_came_for_is_tried_again(tmp_path: Path) -> None:
+    jobs = new_jobs(tmp_path)
+    seen: list[str] = []
+
+    @jobs.task(retries=1, backoff=0)
+    async def approve(ctx: JobContext, patience: dict[str, float]) -> list[object]:
+        try:
+            await ctx.wait_signal("early", timeout=0)
+        except TimeoutError:
+            seen.append("no early one")
+        answer = await ctx.wait_signal("answer", patience[str(ctx.attempt)])
+        return [ctx.attempt, answer]
+
+    async with working(jobs):
+        job = await approve.enqueue({"1": 0.0, "2": 3600.0})
+
+        async def second_waits() -> bool:
+            record = await jobs.record(job.id)
+            return record.state == "dead" or record.signal == "answer"
+
+        await until(second_waits, "the second attempt waits")
+        assert await job.signal("early", 1)
+        assert await job.signal("answer", 2)
+        # What the task went on after is as it was: that signal came too late.
+        assert await job.result(60) == [2, 2]
+        failed = await approve.enqueue({"1": 0.0, "2": 0.0})
+        with pytest.raises(JobFailed, match=r"no signal 'answer' came within 0\.0 s"):
+            await failed.result(60)
+    assert set(seen) == {"no early one"}
 
 
 @on_loop

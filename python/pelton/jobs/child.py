@@ -105,8 +105,9 @@ def _run(
     inputs: list[bytes],
     headers: bytes | None,
 ) -> bytes | tuple[Any, ...]:
-    from pelton.jobs.attempt import Rest, failed, run_blocking
+    from pelton.jobs.attempt import Failure, Rest, failed, failure, run_blocking
     from pelton.jobs.context import JobContext
+    from pelton.jobs.errors import SoftTimeout
     from pelton.jobs.headers import read
     from pelton.jobs.jobs import instances
 
@@ -129,12 +130,18 @@ def _run(
     soft = task.settings.soft_timeout
     if soft is not None:
         signal.signal(signal.SIGUSR1, functools.partial(_interrupt, name, soft))
+    ended: bytes | Failure | Rest | None = None
     try:
-        # What rides along with one job is not there for the next.
-        own = contextvars.copy_context()
-        ended = own.run(run_blocking, task, context, payload, inputs)
-    finally:
+        try:
+            # What rides along with one job is not there for the next.
+            own = contextvars.copy_context()
+            ended = own.run(run_blocking, task, context, payload, inputs)
+        finally:
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    except SoftTimeout as late:
+        # It came while the end of the task was noted: an end that is known counts.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        ended = failure(task, late) if ended is None else ended
     assert not isinstance(ended, Rest)  # a process has no steps to rest between
     return ended if isinstance(ended, bytes) else tuple(ended)
 

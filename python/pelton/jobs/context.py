@@ -121,7 +121,8 @@ class JobContext:
         """The value of the next signal of this name, see `Job.signal`; rests until it came.
 
         Each call takes one signal; those that came before count. TimeoutError where none came
-        within `timeout` seconds of the first call. Only in `async` tasks.
+        within `timeout` seconds of the first call; an attempt that fails by it is followed by one
+        that waits again. Only in `async` tasks.
         """
         if (steps := self._known_steps()) is None:
             raise RuntimeError("wait_signal: there is no job that a signal could be sent to")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from pelton._core import BrokerError
+
 
 class JobError(Exception):
     """The root of every error that `pelton.jobs` raises on its own account."""
@@ -103,3 +105,8 @@ class Retry(Exception):
         self.delay = delay.total_seconds() if isinstance(delay, timedelta) else delay
         if self.delay is not None and self.delay < 0:
             raise ValueError(f"Retry(delay={delay!r}): a delay cannot be negative")
+
+
+def is_unsupported(error: BaseException) -> bool:
+    """Whether the broker says that it cannot do what others can."""
+    return isinstance(error, BrokerError) and str(error).endswith("is not supported by this broker")

@@ -36,6 +36,9 @@ R = TypeVar("R")
 PAYLOAD_LIMIT = 1024 * 1024
 """Bytes of JSON that arguments, or a result, may have: 1 MiB."""
 
+PAYLOAD_LIMIT_MAX = 64 * 1024 * 1024
+"""What a broker takes at most."""
+
 # In order of creation. Weak: a Jobs object lives as long as its tasks, which hold it.
 _instances: weakref.WeakValueDictionary[int, Jobs] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
@@ -52,11 +55,11 @@ class Jobs(Operations):
     made this object, so that every process of the program finds the same file. The environment is
     read, and the broker opened (and created), at the first use.
 
-    payload_limit: bytes of JSON that arguments or a result may have. context: context variables
-    whose values, plain JSON ones, ride along with each job and are set where it runs;
-    OpenTelemetry's trace context does too, where the program uses it. eager: for tests: enqueueing
-    runs the job, and all others that are ready, before it returns; `memory://` is a broker for
-    them that leaves nothing behind.
+    payload_limit: bytes of JSON that arguments or a result may have, 64 MiB at most. context:
+    context variables whose values, plain JSON ones, ride along with each job and are set where it
+    runs; OpenTelemetry's trace context does too, where the program uses it. eager: for tests:
+    enqueueing runs the job, and all others that are ready, before it returns; `memory://` is a
+    broker for them that leaves nothing behind.
 
     An object may be used from any thread and any event loop. `async with jobs:` or `start()` opens
     the broker early; `stop()` closes it, and a later use opens it again.
@@ -72,6 +75,11 @@ class Jobs(Operations):
     ) -> None:
         global _created
         super().__init__()
+        if not 0 < payload_limit <= PAYLOAD_LIMIT_MAX:
+            raise ValueError(
+                f"payload_limit={payload_limit!r} is not within 1 and {PAYLOAD_LIMIT_MAX}, which "
+                "is what brokers store: keep larger data elsewhere, and send its name"
+            )
         self.payload_limit = payload_limit
         self.context = tuple(context)
         self.eager = eager

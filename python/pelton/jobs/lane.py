@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pelton._core import Broker, BrokerError, LeasedJob, Outcome, Settled, WorkerSession
+from pelton._core import Broker, BrokerError, LeasedJob, Outcome, WorkerSession
 from pelton.jobs.attempt import (
     Attempt,
     Failure,
@@ -27,8 +27,9 @@ from pelton.jobs.context import JobContext
 from pelton.jobs.events import JobEvent
 from pelton.jobs.headers import enter, read
 from pelton.jobs.orders import Orders
+from pelton.jobs.outcomes import Outcomes
 from pelton.jobs.processes import Order, ProcessPool, ProcessWork
-from pelton.jobs.steps import Suspended
+from pelton.jobs.steps import Steps, Suspended
 from pelton.jobs.task import Task
 from pelton.jobs.threads import ThreadPool
 
@@ -56,8 +57,7 @@ class Lane:
     """Leases jobs of one broker, runs each where its task belongs, and reports the outcomes.
 
     Everything here happens in the loop's thread. A leased job is in `_attempts` until its outcome
-    is handed over; outcomes of one turn of the loop go to the broker in one write, and those that
-    gather while a write is under way in the next.
+    is handed over.
     """
 
     def __init__(
@@ -76,10 +76,7 @@ class Lane:
         self._processes = processes
         self._context = contextvars.copy_context()
         self._attempts: dict[str, Attempt] = {}
-        self._outcomes: list[Outcome] = []
-        self._failures: dict[str, tuple[Task[..., Any] | None, Failure]] = {}  # for the log
-        self._unfinished = 0
-        self._flushing = False
+        self._written: Outcomes | None = None
         self._retry_seconds = 0.1
         self._stopping = False
         self._hurried = False
@@ -103,6 +100,11 @@ class Lane:
         return self._session
 
     @property
+    def _outcomes(self) -> Outcomes:
+        assert self._written is not None  # start() was awaited
+        return self._written
+
+    @property
     def running(self) -> int:
         """Jobs that are leased and have no outcome yet."""
         return len(self._attempts)
@@ -122,6 +124,7 @@ class Lane:
             on_lost=functools.partial(self._from_core, "lost"),
             on_order=self._ordered,
         )
+        self._written = Outcomes(self._session, self._change)
         self._pump = self._loop.create_task(self._lease_for_ever())
 
     async def stop(self, grace: float) -> None:
@@ -139,10 +142,12 @@ class Lane:
             for attempt in list(self._attempts.values()):
                 _LOGGER.error("%s ignores its cancellation; returned", _named(attempt))
                 self._settle(attempt, Outcome.release(attempt.job))
-        if not await self._until(lambda: not self._unfinished, _SWALLOWED_SECONDS):
+        outcomes = self._outcomes
+        if not await self._until(lambda: not outcomes.unwritten, _SWALLOWED_SECONDS):
             _LOGGER.error(
-                "%d outcomes could not be written; those jobs will run again", self._unfinished
+                "%d outcomes could not be written; those jobs will run again", outcomes.unwritten
             )
+        await outcomes.close()
         await asyncio.to_thread(self._live.close)
         self.pump.result()  # a defect that ended it early comes out here
 
@@ -156,7 +161,7 @@ class Lane:
     async def _lease_for_ever(self) -> None:
         while not self._stopping:
             room = self.concurrency - len(self._attempts)
-            if self.quiet or room <= 0 or self._unfinished >= _UNFINISHED_MAX:
+            if self.quiet or room <= 0 or self._outcomes.unwritten >= _UNFINISHED_MAX:
                 await self._change_awaited()
                 continue
             try:
@@ -165,9 +170,10 @@ class Lane:
                 _LOGGER.error("cannot lease jobs, trying again: %s", error)
                 await self._until(lambda: self._stopping, self._backoff())
                 continue
+            self._retry_seconds = 0.1
             for job in leased:
                 if self._stopping or self.quiet:
-                    self._add(Outcome.release(job))
+                    self._outcomes.add(job, Outcome.release(job))
                 else:
                     self._begin(job)
 
@@ -243,6 +249,8 @@ class Lane:
         elif isinstance(error, asyncio.CancelledError) and attempt.overdue:
             self._ended(attempt, overdue(task))
         else:
+            if isinstance(attempt.context._steps, Steps):
+                attempt.context._steps.note_failure(error)
             self._ended(attempt, failure(task, error))
 
     def _begin_thread(self, attempt: Attempt) -> None:
@@ -371,16 +379,18 @@ class Lane:
             self._settle(attempt, rest)
             return
         self._tell("failed", job, end.summary)
-        self._failures[job.id] = (attempt.task, end)
-        self._settle(attempt, Outcome.failure(job, end.error, retry=end.retry, delay=end.delay))
+        outcome = Outcome.failure(job, end.error, retry=end.retry, delay=end.delay)
+        self._settle(attempt, outcome, end)
 
     def _refuse(self, job: LeasedJob) -> None:
         message = f"this worker has no task {job.task!r}; a newer one may take the job"
         end = failed("UnknownTask", message, delay=self._settings.unknown_task_delay)
-        self._failures[job.id] = (None, end)
-        self._add(Outcome.failure(job, end.error, delay=end.delay))
+        outcome = Outcome.failure(job, end.error, delay=end.delay)
+        self._outcomes.add(job, outcome, ("unknown task", end))
 
-    def _settle(self, attempt: Attempt, outcome: Outcome | None) -> None:
+    def _settle(
+        self, attempt: Attempt, outcome: Outcome | None, failure: Failure | None = None
+    ) -> None:
         if self._attempts.get(attempt.job.id) is not attempt:
             return  # settled before: a late word of something that was given up
         del self._attempts[attempt.job.id]
@@ -388,58 +398,9 @@ class Lane:
         attempt.handle = None
         self.processed += 1
         if outcome is not None:
-            self._add(outcome)
+            logged = None if failure is None else (attempt.task.name, failure)
+            self._outcomes.add(attempt.job, outcome, logged)
         self._change()
-
-    # --- finish
-
-    def _add(self, outcome: Outcome) -> None:
-        self._outcomes.append(outcome)
-        self._unfinished += 1
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        batch, self._outcomes = self._outcomes, []
-        waiter: asyncio.Future[list[Settled]] = self._loop.create_future()
-        waiter.add_done_callback(functools.partial(self._flushed, batch))
-        try:
-            self._live.finish(batch, waiter=waiter)
-        except Exception as error:
-            waiter.set_exception(error)
-
-    def _flushed(self, batch: list[Outcome], waiter: asyncio.Future[list[Settled]]) -> None:
-        error = waiter.exception()
-        if error is not None:
-            # Their leases are renewed meanwhile: nothing is lost, unless the broker stays away.
-            _LOGGER.error("cannot write %d outcomes, trying again: %s", len(batch), error)
-            self._outcomes = batch + self._outcomes
-            self._loop.call_later(self._backoff(), self._flush)
-            return
-        self._retry_seconds = 0.1
-        self._unfinished -= len(batch)
-        if self._failures:
-            for settled in waiter.result():
-                self._log(settled)
-        if self._outcomes:
-            self._flush()
-        else:
-            self._flushing = False
-        self._change()
-
-    def _log(self, settled: Settled) -> None:
-        task, end = self._failures.pop(settled.id, (None, None))
-        if end is None:
-            return
-        name = task.name if task is not None else "unknown task"
-        extra = {"job_id": settled.id, "job_task": name}
-        level, what = logging.WARNING, "failed and will be tried again"
-        if settled.state == "stale":
-            what = "failed after its lease was lost"
-        elif settled.state == "dead":
-            level, what = logging.ERROR, "is dead"
-        _LOGGER.log(level, "%s[%s] %s: %s", name, settled.id, what, end.summary, extra=extra)
 
     # --- waiting
 

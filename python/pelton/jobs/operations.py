@@ -19,7 +19,7 @@ from pelton._core import (
     ScheduleRecord,
     WorkerRecord,
 )
-from pelton.jobs.errors import JobNotFound
+from pelton.jobs.errors import JobNotFound, is_unsupported
 from pelton.jobs.events import Events, JobEvent, Listener
 from pelton.jobs.limits import limit_of, rate_of
 from pelton.jobs.options import Options, Seconds, seconds
@@ -34,10 +34,6 @@ CATCH_UP_MAX = 1000
 
 _PURGE_BATCH = 1000
 _PAGE = 1000
-
-
-def _is_unsupported(error: BrokerError) -> bool:
-    return str(error).endswith("is not supported by this broker")
 
 
 class Operations:
@@ -133,7 +129,7 @@ class Operations:
         try:
             counts: dict[str, int] = await self.call(self.broker.group_counts, id)
         except BrokerError as error:
-            if not _is_unsupported(error):
+            if not is_unsupported(error):
                 raise
             return dict(Counter([record.state for record in await self._of_workflow(id)]))
         return counts
@@ -151,7 +147,7 @@ class Operations:
         try:
             return int(await self.call(self.broker.cancel_group, id, reason))
         except BrokerError as error:
-            if not _is_unsupported(error):
+            if not is_unsupported(error):
                 raise
         jobs = [record for record in await self._of_workflow(id) if record.finished_at is None]
         # The last first: the end of an early one would end those that wait for it by itself.

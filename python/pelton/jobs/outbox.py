@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pelton._core import BrokerError, NewJob, RetryPolicy
+from pelton.jobs.errors import is_unsupported
 
 if TYPE_CHECKING:
     from pelton.jobs.jobs import Jobs
@@ -108,7 +109,9 @@ class Relay:
     connect: makes a DB-API connection, used in one thread at a time: `lambda: sqlite3.connect(path,
     check_same_thread=False)`. A job that was moved before a crash, and is found again, is known by
     its id. Any number of relays may run. `async with Relay(jobs, connect):` runs it beside other
-    things; `await relay.flush()` moves what is there now.
+    things; `await relay.flush()` moves what is there now. A row that is no job, or one that the
+    broker cannot take, stays where it is, and the others are moved; a relay that runs names it in
+    the log once, and tries it again when it is made anew.
     """
 
     def __init__(self, jobs: Jobs, connect: Callable[[], Any], *, mark: str = "?") -> None:
@@ -118,41 +121,68 @@ class Relay:
         self._connection: Any = None
         self._task: asyncio.Task[None] | None = None
         self._moving = asyncio.Lock()
+        self._aside: dict[str, str] = {}  # rows that cannot be moved, and why
 
     async def flush(self) -> int:
-        """Moves all committed jobs; how many. BrokerError, or the database's errors."""
-        moved = 0
+        """Moves all committed jobs; how many. BrokerError, or the database's errors.
+
+        ValueError: all were moved but those that it names.
+        """
         async with self._moving:
-            while rows := await asyncio.to_thread(self._read):
-                ids = [id for id, _ in rows]
-                new, broken = _usable(rows)
-                await self._enqueue(new)
-                await asyncio.to_thread(self._delete, [id for id in ids if id not in broken])
-                moved += len(new)
-                if broken:
-                    raise ValueError(f"rows of the outbox that are no jobs: {sorted(broken)[:5]}")
+            self._aside.clear()
+            moved = await self._move()
+            if self._aside:
+                few = dict(sorted(self._aside.items())[:5])
+                raise ValueError(
+                    f"{len(self._aside)} rows of the outbox are no jobs, or none that the broker "
+                    f"takes: {few}"
+                )
         return moved
 
-    async def _enqueue(self, new: Sequence[NewJob]) -> None:
+    async def _move(self) -> int:
+        moved = 0
+        while True:
+            # Those aside are read along, since somebody may have removed or mended them.
+            rows = await asyncio.to_thread(self._read, _BATCH + len(self._aside))
+            rows = [(id, job) for id, job in rows if id not in self._aside]
+            if not rows:
+                return moved
+            new, broken = _usable(rows)
+            self._aside.update(broken)
+            self._aside.update(await self._enqueue(new))
+            done = [id for id, _ in rows if id not in self._aside]
+            await asyncio.to_thread(self._delete, done)
+            moved += len(done)
+
+    async def _enqueue(self, new: Sequence[NewJob]) -> dict[str, str]:
+        """Writes them; those that the broker will never take, and why."""
+        refused: dict[str, str] = {}
         try:
             await self._jobs.write(new)
-        except ValueError:
-            # One of them is there already, from before a crash: one by one.
-            for job in new:
-                known = await self._jobs.call(self._jobs.broker.get, job.id)
-                if known is None:
-                    await self._jobs.write([job])
+            return refused
+        except (ValueError, BrokerError) as error:
+            _raise_if_away(error)
+        # One of them cannot be written, or is there already, from before a crash: one by one.
+        for job in new:
+            if await self._jobs.call(self._jobs.broker.get, job.id) is not None:
+                continue
+            try:
+                await self._jobs.write([job])
+            except (ValueError, BrokerError) as error:
+                _raise_if_away(error)
+                refused[job.id] = str(error)
+        return refused
 
-    def _read(self) -> list[tuple[str, str]]:
+    def _read(self, most: int) -> list[tuple[str, str]]:
         if self._connection is None:
             self._connection = self._connect()
         cursor = self._connection.cursor()
         try:
-            cursor.execute(f"SELECT id, job FROM pelton_outbox ORDER BY created_at LIMIT {_BATCH}")
+            cursor.execute(f"SELECT id, job FROM pelton_outbox ORDER BY created_at LIMIT {most}")
         except Exception as error:
             self._connection.rollback()
-            if "pelton_outbox" in str(error):
-                return []  # no such table: nothing was ever written to it
+            if _is_no_table(str(error)):
+                return []  # nothing was ever written to it
             raise
         rows = cursor.fetchall()
         self._connection.commit()
@@ -169,9 +199,14 @@ class Relay:
         pause = _POLL_SECONDS
         while True:
             try:
-                await self.flush()
+                async with self._moving:
+                    before = set(self._aside)
+                    await self._move()
+                    new = {id: why for id, why in self._aside.items() if id not in before}
+                for id, why in new.items():
+                    _LOGGER.error("row %s of the outbox cannot be moved, and stays: %s", id, why)
                 pause = _POLL_SECONDS
-            except (BrokerError, ValueError) as error:
+            except BrokerError as error:
                 _LOGGER.error("the outbox cannot be moved, trying again: %s", error)
                 pause = min(pause * 2, _RETRY_SECONDS_MAX)
             except Exception:
@@ -193,11 +228,23 @@ class Relay:
             self._connection = None
 
 
-def _usable(rows: Sequence[tuple[str, str]]) -> tuple[list[NewJob], set[str]]:
-    new, broken = [], set()
+def _raise_if_away(error: ValueError | BrokerError) -> None:
+    if isinstance(error, BrokerError) and not is_unsupported(error):
+        raise error
+
+
+def _is_no_table(message: str) -> bool:
+    """By the words of SQLite, PostgreSQL and MySQL."""
+    words = ("no such table", "does not exist", "doesn't exist")
+    return "pelton_outbox" in message and any(each in message for each in words)
+
+
+def _usable(rows: Sequence[tuple[str, str]]) -> tuple[list[NewJob], dict[str, str]]:
+    new: list[NewJob] = []
+    broken: dict[str, str] = {}
     for id, text in rows:
         try:
             new.append(unpacked(text))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            broken.add(id)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            broken[id] = f"it is no job: {error!r}"
     return new, broken

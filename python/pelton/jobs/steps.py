@@ -32,7 +32,7 @@ class Steps:
     their names and, where a name comes again, by their order. Results are kept under the lease.
     """
 
-    __slots__ = ("_counts", "_job", "_known", "_limit", "_session")
+    __slots__ = ("_counts", "_job", "_known", "_late", "_limit", "_session")
 
     def __init__(self, session: WorkerSession, job: LeasedJob, limit: int) -> None:
         self._session = session
@@ -40,6 +40,7 @@ class Steps:
         self._limit = limit
         self._counts: dict[str, int] = {}
         self._known: dict[str, bytes] | None = None
+        self._late: tuple[TimeoutError, str] | None = None
 
     async def step(
         self, name: str, fn: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
@@ -59,14 +60,15 @@ class Steps:
     ) -> Any:
         """`step` in a thread."""
         key, codec = self._key("step", name), _codec(fn, name)
-        if self._known is None:
-            self._known = self._session.steps(self._job) or {}
-        if key not in self._known:
+        known = self._known
+        if known is None:
+            known = self._known = self._session.steps(self._job) or {}
+        if key not in known:
             data = self._checked(name, codec.encode(fn(*args, **kwargs)))
             if not self._session.save_step(self._job, key, data):
                 raise LeaseLost(self._job.id)
-            self._known[key] = data
-        return codec.decode(self._known[key])
+            known[key] = data
+        return codec.decode(known[key])
 
     async def sleep(self, seconds: float) -> None:
         """Returns once `seconds` have passed since an attempt first came here."""
@@ -82,26 +84,49 @@ class Steps:
         """The value of the next signal of this name; TimeoutError."""
         key = self._key("signal", name)
         known = await self._load()
-        if key + "/late" in known:
-            raise TimeoutError(_late(name, seconds))
+        failed = 0  # attempts that failed because none came: each was given its time
+        while f"{key}/failed#{failed}" in known:
+            failed += 1
+        wait = f"{key}#{failed}" if failed else key
+        if wait + "/late" in known:
+            raise self._too_late(name, key, failed, seconds)
         if key not in known:
             value = await self._call(self._session.take_signal, name, key)
             if value is None:
-                await self._wait(name, key, seconds)
+                await self._wait(name, wait, seconds)
+                raise self._too_late(name, key, failed, seconds)
             known[key] = value
         return json.loads(known[key])
 
-    async def _wait(self, name: str, key: str, seconds: float | None) -> None:
+    async def _wait(self, name: str, wait: str, seconds: float | None) -> None:
+        """Returns once the time is over, which is noted."""
         if seconds is None:
             raise Suspended(None, name)
         known = await self._load()
-        if key + "/until" not in known:
-            await self._save(key + "/until", json.dumps(time.time() + seconds).encode())
-        until = json.loads(known[key + "/until"])
+        if wait + "/until" not in known:
+            await self._save(wait + "/until", json.dumps(time.time() + seconds).encode())
+        until = json.loads(known[wait + "/until"])
         if until > time.time():
             raise Suspended(until, name)
-        await self._save(key + "/late", b"true")
-        raise TimeoutError(_late(name, seconds))
+        await self._save(wait + "/late", b"true")
+
+    def _too_late(self, name: str, key: str, failed: int, seconds: float | None) -> TimeoutError:
+        error = TimeoutError(f"no signal {name!r} came within {seconds} s")
+        self._late = (error, f"{key}/failed#{failed}")
+        return error
+
+    def note_failure(self, error: BaseException) -> None:
+        """Where the attempt failed because no signal came, the next one shall wait for it again.
+
+        Where the task went on after that, it stays as it is: the next attempt takes the same way.
+        """
+        if self._late is None or self._late[0] not in (error, error.__cause__):
+            return
+        # It is written before the outcome, which is handed over after it. If it is not written,
+        # the next attempt fails as this one did.
+        waiter = asyncio.get_running_loop().create_future()
+        waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._session.save_step(self._job, self._late[1], b"true", waiter=waiter)
 
     def _key(self, kind: str, name: str) -> str:
         number = self._counts.get(kind + name, 0) + 1
@@ -118,7 +143,9 @@ class Steps:
 
     async def _load(self) -> dict[str, bytes]:
         if self._known is None:
-            self._known = await self._call(self._session.steps)
+            known = await self._call(self._session.steps)
+            if self._known is None:  # else a step that was begun beside this one was faster
+                self._known = known
         assert self._known is not None  # the call gave it
         return self._known
 
@@ -142,7 +169,3 @@ def _codec(fn: Callable[..., Any], name: str) -> Result:
         # A partial or a lambda, or annotations that only its own scope knows.
         return _UNTYPED
     return Result(hints.get("return", Any), f"step {name}")
-
-
-def _late(name: str, seconds: float | None) -> str:
-    return f"no signal {name!r} came within {seconds} s"

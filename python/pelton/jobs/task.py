@@ -95,8 +95,9 @@ class Enqueueable(Generic[P, R]):
         if self._options.transaction is not None:
             fields = task.job_fields(self._options, args, kwargs)
             connection = self._options.transaction
+            new = NewJob(**fields)  # what is wrong is refused here, and not when it is moved
             if is_postgres(connection):
-                return task._handle(await write_within(connection, task.jobs, NewJob(**fields)))
+                return task._handle(await write_within(connection, task.jobs, new))
             await outbox.write(task.jobs, connection, fields)
             return task._handle(fields["id"])
         new = task.new_job(self._options, args, kwargs)
@@ -121,8 +122,9 @@ class Enqueueable(Generic[P, R]):
         if self._options.transaction is not None:
             fields = task.job_fields(self._options, args, kwargs)
             connection = self._options.transaction
+            new = NewJob(**fields)  # what is wrong is refused here, and not when it is moved
             if is_postgres(connection):
-                return task._handle(write_within_blocking(connection, task.jobs, NewJob(**fields)))
+                return task._handle(write_within_blocking(connection, task.jobs, new))
             outbox.write_blocking(task.jobs, connection, fields)
             return task._handle(fields["id"])
         new = task.new_job(self._options, args, kwargs)

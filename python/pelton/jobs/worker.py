@@ -161,12 +161,13 @@ class Worker:
         pool = sorted(served - mixed)
         if not pool:
             return [self._settings]
+        most = self._autoscale[1] if self._autoscale is not None else self._process_count
         lanes = [
             replace(
                 self._settings,
                 name=f"{self.name}-pool",
                 queues=pool,
-                concurrency=min(self._process_count * 2, self._settings.concurrency),
+                concurrency=min(most * 2, self._settings.concurrency),
             )
         ]
         others = [queue for queue in self._settings.queues if queue not in pool]
