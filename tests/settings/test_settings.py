@@ -168,6 +168,29 @@ def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hush" not in str(settings_of(Local))
 
 
+def test_secrets_of_nested_models_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Database(BaseModel):
+        host: str
+        password: str = ""
+
+    class Local(Settings):
+        model_config = SettingsConfigDict(env_nested_delimiter="__")
+        db: Database
+        api_keys: list[str] = Field(default_factory=list)
+        database_url: str = "postgresql://me:hush-0@host/db"
+
+    monkeypatch.setenv("DB__PASSWORD", "hush-1")
+    monkeypatch.setenv("API_KEYS", '["hush-2"]')
+    with pytest.raises(InvalidSettings) as caught:
+        Local()
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
+    monkeypatch.setenv("DB__HOST", "localhost")
+    settings = Local()
+    assert settings.db.password == "hush-1"
+    assert "hush" not in repr(settings) + str(settings)
+    assert "hush" not in str(settings_of(Local))
+
+
 def test_the_one_instance_is_a_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_DATABASE_URL", "first")
     app = FastAPI()

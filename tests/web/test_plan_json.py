@@ -264,6 +264,25 @@ class Serialized(BaseModel):
         return f"<{value}>"
 
 
+class Account(BaseModel):
+    id: int
+    password_hash: str = "hidden"
+
+
+class Owned(BaseModel):
+    """A serializer of its own on a field whose type is a model, used twice: a reference."""
+
+    owner: Account
+    other: Account
+
+    @field_serializer("owner")
+    def write(self, value: Account) -> dict[str, int]:
+        return {"id": value.id}
+
+
+Shortened = Annotated[Account, PlainSerializer(lambda account: account.id)]
+
+
 class Checked(BaseModel):
     a: int
 
@@ -320,6 +339,10 @@ OBJECTS: list[tuple[Any, Any]] = [
     (list[Annotated[int, Field(le=2)]], [1, 3]),
     (Computed, Computed(a=1)),
     (Serialized, Serialized(a=1)),
+    (Owned, Owned(owner=Account(id=1), other=Account(id=2))),
+    (Shortened, Account(id=1)),
+    (list[Shortened], [Account(id=1)]),
+    (dict[str, Account | Shortened], {"a": Account(id=1)}),
     (Checked, Checked(a=1)),
     (Hidden, Hidden.model_validate({})),
     (Extra, Extra(a=1, b=[2])),  # type: ignore[call-arg]
@@ -378,6 +401,7 @@ def test_which_models_are_written_here() -> None:
             [Computed, Serialized, Checked, Hidden, Extra, RootModel[int], Node, Decimal, set[int]],
         )
     )
+    assert not any(map(written_here, [Owned, Shortened, list[Shortened]]))
 
 
 def test_numbers_are_written_as_pydantic_writes_them() -> None:

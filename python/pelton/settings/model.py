@@ -62,7 +62,9 @@ class Settings(BaseSettings):
         for name, value in super().__repr_args__():
             field = fields.get(name or "")
             hide = field is not None and is_secret(name or "", field.annotation)
-            yield name, (shown(value, secret=True) if hide else value)
+            if hide or isinstance(value, str):
+                value = shown(value, secret=hide)
+            yield name, value
 
 
 __all__ = ["InvalidSettings", "Settings"]

@@ -84,6 +84,9 @@ def writer_of(field: ModelField, *, by_alias: bool) -> Writer | None:
 def _writer(schema: Any, schemas: _Schemas, by_alias: bool, *, is_inside: bool) -> Writer:
     """`is_inside`: of a model's instance, which is not validated again, so that neither
     constraints nor validators matter."""
+    # Before a reference is followed, and after: each may have a serializer of its own.
+    if "serialization" in schema:
+        raise _Unlike
     schema, name = schemas.enter(schema)
     kind = schema["type"]
     if "serialization" in schema:

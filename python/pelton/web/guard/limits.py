@@ -108,7 +108,8 @@ class RateLimit:
     @property
     def is_native(self) -> bool:
         """Whether the compiled path can ask it without Python: its key is an address or header."""
-        return self.key is by_client or isinstance(self.key, ByHeader)
+        # Of these very classes: a derived one may decide otherwise.
+        return type(self) is RateLimit and (self.key is by_client or type(self.key) is ByHeader)
 
     @property
     def header(self) -> str | None:

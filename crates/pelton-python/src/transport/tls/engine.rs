@@ -6,7 +6,7 @@
 //! where there is one, and through its methods where there is not.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 
@@ -337,14 +337,22 @@ impl ShortWay {
             return; // the mode stays as it is; the next round sets it
         }
         let command = if keep { CLEAR_MODE } else { SET_MODE };
-        // SAFETY: the object is alive and in no call. Buffers that are not empty are not freed, and
-        // that is no error: the mode frees them after the next record.
+        // SAFETY: the object is alive and in no call. Buffers are freed between records only: older
+        // OpenSSL frees them within one, too, and reads on there (CVE-2024-4741). Where they stay,
+        // the mode frees them after the next record.
         unsafe {
             (self.openssl.ssl_ctrl)(self.ssl.as_ptr(), command, RELEASE_BUFFERS, null_mut());
-            if !keep {
+            if !keep && self.is_between_records() {
                 (self.openssl.ssl_free_buffers)(self.ssl.as_ptr());
             }
         }
+    }
+
+    /// Whether nothing of a record was read: its header is what OpenSSL reads next.
+    fn is_between_records(&self) -> bool {
+        let Some(state) = self.openssl.ssl_rstate_string else { return false };
+        // SAFETY: the object is alive; the text is a constant of OpenSSL's.
+        self.pending() == 0 && unsafe { CStr::from_ptr(state(self.ssl.as_ptr())) } == c"RH"
     }
 
     fn pending(&self) -> usize {

@@ -57,6 +57,8 @@ pub(super) struct OpenSsl {
     pub(super) ssl_get_ssl_ctx: unsafe extern "C" fn(*const Ssl) -> *mut SslContext,
     pub(super) ssl_ctrl: unsafe extern "C" fn(*mut Ssl, c_int, c_long, *mut c_void) -> c_long,
     pub(super) ssl_free_buffers: unsafe extern "C" fn(*mut Ssl) -> c_int,
+    /// Optional: without it no buffer is freed early.
+    pub(super) ssl_rstate_string: Option<unsafe extern "C" fn(*const Ssl) -> *const c_char>,
     pub(super) err_peek_error: unsafe extern "C" fn() -> c_ulong,
     pub(super) err_clear_error: unsafe extern "C" fn(),
     pub(super) bio_new: unsafe extern "C" fn(*const BioMethod) -> *mut Bio,
@@ -117,6 +119,7 @@ impl OpenSsl {
                 ssl_get_ssl_ctx: library.function(c"SSL_get_SSL_CTX")?,
                 ssl_ctrl: library.function(c"SSL_ctrl")?,
                 ssl_free_buffers: library.function(c"SSL_free_buffers")?,
+                ssl_rstate_string: library.function(c"SSL_rstate_string"),
                 err_peek_error: library.function(c"ERR_peek_error")?,
                 err_clear_error: library.function(c"ERR_clear_error")?,
                 bio_new: library.function(c"BIO_new")?,
