@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import encodings
 import random
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
@@ -326,3 +327,28 @@ def test_a_form_may_be_asked_for_twice_and_after_the_body() -> None:
                 assert await post(client, path, URLENCODED, b"a=1") == (200, b"1")
 
     run(main())
+
+
+def test_a_charset_that_nobody_knows_leaves_nothing_behind() -> None:
+    # Python keeps what it does not find there, for ever.
+    cache: dict[str, Any] = encodings._cache  # type: ignore[attr-defined]
+    before = dict(cache)
+    body = part('form-data; name="a"', b"\xe9") + b"--b--"
+    for seed in range(50):
+        charset = random.Random(seed).randbytes(40).hex()
+        assert ours(f"{MULTIPART}; charset={charset}", body, len(body)) == [("a", "é")]
+    assert cache == before
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "undefined"])
+def test_charsets_that_no_client_needs(charset: str) -> None:
+    # Some of their decoders take time that grows with the square of the text.
+    body = part('form-data; name="a"', b"\\x41-b") + b"--b--"
+    assert ours(f"{MULTIPART}; charset={charset}", body, len(body)) == [("a", "\\x41-b")]
+
+
+@pytest.mark.parametrize("charset", ["ISO-8859-15", "Latin 1", "cp1252", "KOI8-R", "shift_jis"])
+def test_charsets_that_everybody_knows(charset: str) -> None:
+    body = part('form-data; name="a"', b"\xa4\xb1") + b"--b--"
+    expected = [("a", b"\xa4\xb1".decode(charset))]
+    assert ours(f"{MULTIPART}; charset={charset}", body, len(body)) == expected

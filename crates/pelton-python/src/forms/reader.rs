@@ -235,12 +235,15 @@ impl Fields {
 }
 
 impl Charset {
-    /// Python's codec of this name; Latin-1 if it knows none.
+    /// Python's codec of this name; Latin-1 if it is none of those that everybody may ask for.
     fn find(py: Python<'_>, charset: &[u8]) -> PyResult<Self> {
         if charset.eq_ignore_ascii_case(b"utf-8") || charset.eq_ignore_ascii_case(b"utf8") {
             return Ok(Self::Utf8);
         }
         let name: String = charset.iter().copied().map(char::from).collect();
+        if !is_common(py, &name)? {
+            return Ok(Self::Other(PyString::new(py, "latin-1").unbind()));
+        }
         let codecs = py.import(intern!(py, "codecs"))?;
         let found = codecs.call_method1(intern!(py, "lookup"), (name,));
         let name = match found {
@@ -269,6 +272,16 @@ impl Charset {
         let latin: String = text.iter().copied().map(char::from).collect();
         Ok(PyString::new(py, &latin))
     }
+}
+
+/// Whether Python's table of aliases has the charset, which stands in what a client sends. Python
+/// remembers each name that it is asked for and does not know, for ever; and the decoders beyond
+/// the table (punycode, idna) take time that grows with the square of the text.
+fn is_common(py: Python<'_>, name: &str) -> PyResult<bool> {
+    let name = name.to_ascii_lowercase().replace(['-', ' '], "_");
+    let aliases = py.import(intern!(py, "encodings.aliases"))?;
+    let aliases = aliases.getattr(intern!(py, "aliases"))?;
+    Ok(aliases.contains(&name)? || aliases.call_method0(intern!(py, "values"))?.contains(&name)?)
 }
 
 /// Where large files go: asked each time, because a program may change it.
