@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Callable
 
+import h2.settings
 import pytest
 
 from pelton.server import Config
+from tests.server.http2_support import Http2Client, forget_servers
 from tests.server.support import (
     Client,
     Receive,
@@ -161,3 +165,71 @@ def test_limits_that_cannot_be() -> None:
     for name in ("max_concurrency", "keep_alive_requests", "body_buffer", "linger_timeout"):
         with pytest.raises(ValueError, match=name):
             Config(**{name: 0})  # type: ignore[arg-type]
+
+
+BIG = bytes(32 << 20)
+"""More than the kernel keeps for a client that does not read."""
+
+
+async def big(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await reply(send, BIG)
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    # It ends with the connection.
+    with contextlib.suppress(OSError):
+        await send({"type": "websocket.send", "bytes": BIG})
+
+
+async def stops_reading(client: Client) -> None:
+    """Reads until the answer is on its way, so that the rest of it waits in the server."""
+    await client.reader.readexactly(100_000)
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+
+def closes_after_its_answer(client: Client) -> None:
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+
+
+def opens_a_socket(client: Client) -> None:
+    client.send(
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+
+
+def speaks_http2(client: Client) -> None:
+    speaker = Http2Client(client.reader, client.writer)
+    speaker.begin()
+    speaker.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
+    speaker.h2.increment_flow_control_window(1 << 30)
+    speaker.request("GET", "/")
+
+
+@pytest.mark.parametrize(
+    ("ask", "last"),
+    [
+        (closes_after_its_answer, b""),
+        (opens_a_socket, b"\x88\x80\0\0\0\0"),
+        (speaks_http2, None),
+    ],
+)
+def test_a_client_that_does_not_read_the_last_answer(
+    ask: Callable[[Client], None], last: bytes | None
+) -> None:
+    async def main() -> None:
+        forget_servers()
+        async with serving(big, write_timeout=0.5) as address:
+            client = await address.connect(receive_buffer=4096)
+            ask(client)
+            await stops_reading(client)
+            # From here on the server waits for nothing but the client.
+            if last is None:
+                client.writer.write_eof()
+            else:
+                client.send(last)
+            await none_open()
+            client.writer.transport.abort()
+
+    run(main(), 60)

@@ -161,6 +161,22 @@ fn our_close_waits_for_theirs() {
 }
 
 #[test]
+fn a_client_that_closes_and_does_not_read() {
+    let mut connection = open();
+    connection.send_binary(&[1; 1000]).expect("open");
+    connection.clear_output();
+    connection.handle_data(Duration::ZERO, &frame(0x88, b"\x03\xe8"));
+    connection.clear_output();
+    connection.handle_timeout(Duration::from_secs(1), 900);
+    connection.handle_timeout(Duration::from_secs(60), 900);
+    assert_eq!(connection.poll_fate(), Fate::Close);
+    connection.handle_timeout(Duration::from_secs(62), 900);
+    assert_eq!(connection.poll_fate(), Fate::Abort);
+    // What the application is told stays.
+    assert_eq!(connection.closed().map(|close| close.code), Some(CloseCode::NORMAL));
+}
+
+#[test]
 fn pings_find_the_dead() {
     let mut connection = open();
     connection.handle_timeout(Duration::from_secs(19), 0);

@@ -204,12 +204,16 @@ impl Connection {
     /// Time went by. `queued`: bytes from [`poll_output`](Self::poll_output) that the transport
     /// still holds. Ask [`poll_event`](Self::poll_event) afterwards.
     pub fn handle_timeout(&mut self, now: Duration, queued: usize) {
-        if self.stage == Stage::Over {
+        if self.fate == Fate::Abort {
             return;
         }
+        // Also where all is said: the transport closes only once the client has taken it.
         if self.progress.stalled_for(now, queued) >= self.requests.write_timeout {
             self.give_up();
             return self.end(Stage::Over, Fate::Abort);
+        }
+        if self.stage == Stage::Over {
+            return;
         }
         if self.stage == Stage::Linger {
             if now.saturating_sub(self.since) >= self.requests.linger {

@@ -144,11 +144,15 @@ impl Connection {
     /// Time went by. `queued`: bytes from [`poll_output`](Self::poll_output) that the transport
     /// still holds.
     pub fn handle_timeout(&mut self, now: Duration, queued: usize) {
-        if self.fate != Fate::Open {
+        if self.fate == Fate::Abort {
             return;
         }
+        // Also after the closing handshake: the transport closes only once the client has taken all.
         if self.progress.stalled_for(now, queued) >= self.limits.write_timeout {
             return self.end(Close::new(CloseCode::ABNORMAL, "write timeout"), Fate::Abort);
+        }
+        if self.fate != Fate::Open {
+            return;
         }
         if let Some(sent) = self.close_sent {
             if now.saturating_sub(sent) >= self.limits.close_timeout {

@@ -406,11 +406,14 @@ impl Carrier for HttpConnection {
                 self.lost_request(py);
                 transport.close(py);
             }
-            Fate::Abort if !self.closing.replace(true) => {
-                self.lost_request(py);
+            Fate::Abort => {
+                if !self.closing.replace(true) {
+                    self.lost_request(py);
+                }
+                // Also where it was closing: the client does not take what is left.
                 transport.abort(py);
             }
-            Fate::Close | Fate::Abort => {}
+            Fate::Close => {}
         }
     }
 

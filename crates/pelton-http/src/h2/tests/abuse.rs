@@ -219,6 +219,22 @@ fn a_client_that_does_not_read() {
 }
 
 #[test]
+fn a_client_that_has_left_and_does_not_read() {
+    let mut client = Client::new(App::Echo);
+    client.feed(&get(1));
+    client.engine.handle_timeout(client.now, 1000);
+    client.engine.handle_eof();
+    client.run();
+    assert_eq!(client.engine.poll_fate(), Fate::Close);
+    client.now += std::time::Duration::from_secs(59);
+    client.engine.handle_timeout(client.now, 1000);
+    assert_eq!(client.engine.poll_fate(), Fate::Close);
+    client.now += std::time::Duration::from_secs(2);
+    client.engine.handle_timeout(client.now, 1000);
+    assert_eq!(client.engine.poll_fate(), Fate::Abort);
+}
+
+#[test]
 fn answers_to_pings_do_not_pile_up() {
     let limits = Limits { control_frames: 1_000_000, ..Limits::default() };
     let mut client = Client::with(App::Idle, crate::Limits::default(), limits);

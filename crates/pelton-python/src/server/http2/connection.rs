@@ -345,6 +345,10 @@ impl Http2Connection {
             (engine.poll_fate(), engine.wants_read(), engine.fault())
         };
         if self.closing.get() {
+            if fate == Fate::Abort {
+                // The client does not take what is left.
+                transport.abort(py);
+            }
             return;
         }
         match fate {
