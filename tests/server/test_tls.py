@@ -560,3 +560,32 @@ def test_curl(authority: Authority, local: Issued, flag: str, version: str) -> N
     [scope] = scopes
     assert (scope["http_version"], scope["scheme"]) == (version, "https")
     assert scope["extensions"]["tls"]["tls_version"] == 0x0304
+
+
+def test_a_file_of_an_answered_request_is_not_sent_as_the_next_ones(
+    authority: Authority, local: Issued, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"secret")
+    late: list[asyncio.Future[None]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/first":
+            message = {"type": "http.response.pathsend", "path": str(tmp_path / "file")}
+            late.append(asyncio.ensure_future(send(message)))
+            raise RuntimeError("it is answered before its file is")
+        await send({"type": "http.response.start", "status": 200})
+        with pytest.raises(OSError, match="disconnected"):
+            await late[0]
+        await send({"type": "http.response.body", "body": b"public"})
+
+    async def main() -> None:
+        context = authority.client_context()
+        async with (
+            serving(app, **files(local)) as address,
+            connecting(address, context) as client,
+        ):
+            client.send(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n" + GET)
+            assert (await client.response()).status == 500
+            assert (await client.response()).body == b"public"
+
+    run(main())

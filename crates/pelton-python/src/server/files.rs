@@ -116,7 +116,9 @@ impl Sending {
 impl Source for Sending {
     fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         loop {
-            if self.request.is_gone() {
+            // Also where it was answered meanwhile, by a failure say: what the connection carries
+            // now is another request's.
+            if !self.request.is_open() {
                 return Err(message::disconnected());
             }
             if self.request.carrier.is_writing_paused() {
