@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from random import Random
 from typing import Any
 from wsgiref.validate import validator
 
@@ -12,8 +14,8 @@ import pytest
 
 from pelton.server import Config, StartupError
 from pelton.server.interface import adapt, is_wsgi
-from pelton.server.wsgi import WSGIApp
-from tests.server.support import Address, Receive, Response, Scope, Send, run, serving
+from pelton.server.wsgi import WSGIApp, _Body
+from tests.server.support import Address, Message, Receive, Response, Scope, Send, run, serving
 
 Environ = dict[str, Any]
 Start = Callable[..., Any]
@@ -318,3 +320,34 @@ def test_an_application_as_a_class() -> None:
             assert (await served.ask(GET)).body == b"plain"
 
     run(main())
+
+
+class Arrived:
+    """A bridge into a loop in which everything has arrived."""
+
+    is_gone = False
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with pytest.raises(StopIteration) as ended:
+            coroutine.send(None)
+        return ended.value.value
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_the_input_reads_as_a_file_does(seed: int) -> None:
+    random = Random(seed)
+    content = bytes(random.choices(b"ab\n", (10, 10, random.choice([1, 30])), k=3000))
+    cuts = sorted(random.choices(range(len(content)), k=random.choice([0, 3, 100])))
+    pieces = [content[a:b] for a, b in zip([0, *cuts], [*cuts, len(content)], strict=True)]
+
+    async def receive() -> Message:
+        piece = pieces.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+    ours: Any = _Body(Arrived(), receive, has_body=True)  # type: ignore[arg-type]
+    theirs = io.BytesIO(content)
+    while theirs.tell() < len(content):
+        name = random.choice(["read", "readline"])
+        size = random.choice([None, -1, 0, 1, 2, 10, 500] if name == "readline" else [0, 1, 7, 300])
+        assert getattr(ours, name)(size) == getattr(theirs, name)(size), (name, size)
+    assert ours.read() == ours.readline() == b""

@@ -105,23 +105,27 @@ class _Body:
 
     def __init__(self, bridge: _Bridge, receive: Receive, *, has_body: bool) -> None:
         self._bridge, self._receive = bridge, receive
-        self._waiting = b""
+        self._waiting = bytearray()
+        self._at = 0
+        """How much of it is taken already: it is cut off once per piece, not once per line."""
         self._ended = not has_body
 
     def read(self, size: int | None = -1, /) -> bytes:
         """`size` bytes, fewer at the body's end; all of it without a size."""
         wanted = sys.maxsize if size is None or size < 0 else size
-        while len(self._waiting) < wanted and self._more():
+        while len(self._waiting) - self._at < wanted and self._more():
             pass
         return self._take(wanted)
 
     def readline(self, size: int | None = -1, /) -> bytes:
         """A line with its end; of a longer one, `size` bytes."""
         limit = sys.maxsize if size is None or size < 0 else size
-        while (end := self._waiting.find(b"\n", 0, limit)) < 0:
-            if len(self._waiting) >= limit or not self._more():
+        seen = 0
+        while (end := self._waiting.find(b"\n", self._at + seen, self._at + limit)) < 0:
+            seen = len(self._waiting) - self._at
+            if seen >= limit or not self._more():
                 return self._take(limit)
-        return self._take(end + 1)
+        return self._take(end + 1 - self._at)
 
     def readlines(self, hint: int | None = -1, /) -> list[bytes]:
         """The lines that are left, or those of about `hint` bytes."""
@@ -138,7 +142,9 @@ class _Body:
         return iter(self.readline, b"")
 
     def _take(self, size: int) -> bytes:
-        taken, self._waiting = self._waiting[:size], self._waiting[size:]
+        with memoryview(self._waiting) as view:
+            taken = bytes(view[self._at : self._at + size])
+        self._at += len(taken)
         return taken
 
     def _more(self) -> bool:
@@ -149,6 +155,8 @@ class _Body:
         if message["type"] == "http.disconnect":
             self._bridge.is_gone = self._ended = True
             raise ConnectionResetError("the client left before its request was complete")
+        del self._waiting[: self._at]  # cheap: a bytearray moves its start
+        self._at = 0
         self._waiting += message.get("body", b"")
         self._ended = not message.get("more_body", False)
         return True
