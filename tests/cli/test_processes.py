@@ -202,6 +202,23 @@ def test_a_process_killed_before_it_is_ready_starts_again(directory: Path, comma
         assert program.stop() == 0
 
 
+@pytest.mark.parametrize("command", ["serve", "run"])
+def test_signals_that_come_before_all_is_ready_change_nothing(
+    directory: Path, command: str
+) -> None:
+    arguments = (command, "starting:app", "--port", "0", "--workers", "2")
+    with running(*arguments, directory=directory) as program:
+        until((directory / "importing").exists, "the first process")
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU):
+            os.kill(program.pid, number)
+            line = f"{number.name} ignored: still starting"
+            until(lambda line=line: line in program.err, line)
+        (directory / "go").touch()
+        program.url()
+        assert len(pids(program)) == 2
+        assert program.stop() == 0
+
+
 def test_each_worker_has_its_own_socket(directory: Path) -> None:
     command = ("serve", "served:app", "--port", "0", "--workers", "2", "--reuse-port")
     with running(*command, directory=directory) as program:

@@ -54,7 +54,7 @@ async def app(scope, receive, send):
 if __name__ == "__main__":
     try:
         server.run(
-            "program:app", port=int(sys.argv[1]), workers=int(sys.argv[2]),
+            os.environ.get("APP", "program:app"), port=int(sys.argv[1]), workers=int(sys.argv[2]),
             on_started=lambda: print("up", flush=True),
         )
     except server.StartupError as error:
@@ -349,3 +349,26 @@ def test_workers_that_cannot_start_end_the_supervisor(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "no module 'missing'" in result.stderr
     assert "the workers could not start" in result.stderr
+
+
+@pytest.mark.slow
+def test_signals_that_come_while_workers_start_change_nothing(tmp_path: Path) -> None:
+    (tmp_path / "starting.py").write_text(
+        "import pathlib, time\n"
+        "print('importing', flush=True)\n"
+        "while not pathlib.Path('go').exists():\n"
+        "    time.sleep(0.02)\n"
+        "from program import app\n"
+    )
+    port = free_port()
+    with program(tmp_path, port, workers=2, APP="starting:app") as process:
+        assert line_of(process) == "importing"
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU):
+            process.send_signal(number)
+        (tmp_path / "go").touch()
+        lines: list[str] = []
+        while "up" not in lines and process.poll() is None:
+            lines.append(line_of(process))
+        assert fetch(port)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0

@@ -20,7 +20,7 @@ from pelton.cli import address, apps, server_options
 from pelton.cli.sources import Sources
 from pelton.server.config import Config
 from pelton.server.crew import ROLE, Crew
-from pelton.server.steering import steer
+from pelton.server.steering import hold, steer
 
 RUN_DIRECTORY = "PELTON_RUN_DIR"
 """Names the directory in which the processes of one tree leave their figures for each other."""
@@ -63,6 +63,7 @@ def remove_directory() -> None:
 async def _live(args: argparse.Namespace, config: Config, crew: Crew, jobs: bool) -> int:
     supervisor = Supervisor()
     stop = wait_for_signals((signal.SIGTERM, signal.SIGINT), supervisor)
+    hold()
     stopped = asyncio.create_task(stop.wait())
     started = asyncio.create_task(_start(args, config, crew, supervisor, jobs))
     reloading = None

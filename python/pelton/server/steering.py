@@ -12,9 +12,17 @@ from pelton._supervision.part import Part, StartError
 from pelton._supervision.supervisor import Supervisor
 from pelton.server.crew import ROLE, Crew
 
-__all__ = ["steer"]
+__all__ = ["hold", "steer"]
 
 logger = logging.getLogger("pelton.run")
+
+
+def hold() -> None:
+    """Has the signals change nothing until `steer`: their default would end this process, or stop
+    it, with its children left to themselves."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1):
+        loop.add_signal_handler(number, logger.warning, "%s ignored: still starting", number.name)
 
 
 def steer(tree: Supervisor, crew: Crew, part: Callable[[str, tuple[int, ...]], Part]) -> None:

@@ -19,7 +19,7 @@ from pelton.server import address
 from pelton.server.config import Config, ConfigError
 from pelton.server.crew import ROLE, Crew
 from pelton.server.errors import StartupError
-from pelton.server.steering import steer
+from pelton.server.steering import hold, steer
 
 __all__ = ["Supervisor"]
 
@@ -75,6 +75,7 @@ class Supervisor:
 
     async def _supervise(self, crew: Crew) -> None:
         stop = wait_for_signals((signal.SIGTERM, signal.SIGINT), self._tree)
+        hold()
         starting = asyncio.create_task(self._start(crew))
         stopping = asyncio.create_task(stop.wait())
         try:
