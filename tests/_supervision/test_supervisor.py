@@ -15,6 +15,7 @@ import pytest
 
 from pelton._supervision import keeper
 from pelton._supervision.part import Part, StartError
+from pelton._supervision.run import Run
 from pelton._supervision.supervisor import Supervisor
 from tests.cli.waiting import asynchronous, is_gone, until
 
@@ -244,6 +245,20 @@ async def test_what_a_dead_part_had_started_ends_too(tmp_path: Path) -> None:
     os.kill(report["pid"], signal.SIGKILL)
     await eventually(lambda: is_gone(orphan), "the orphan's end")
     await supervisor.stop()
+
+
+@asynchronous
+async def test_a_process_that_is_gone_is_not_killed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(part(SERVES))
+    await run.start()
+    run.kill()
+    assert await run.wait() == -signal.SIGKILL
+    killed: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda group, number: killed.append(group))
+    # Its id may be another process's by now.
+    run.kill()
+    assert await run.stop() == -signal.SIGKILL
+    assert killed == []
 
 
 @asynchronous

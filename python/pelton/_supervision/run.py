@@ -38,6 +38,8 @@ class Run:
         self.on_retire: Callable[[str], None] | None = None
         """Called when the process asks for a successor."""
         self._process: asyncio.subprocess.Process | None = None
+        self._over = False
+        """It has ended, with all that it started: its id may be somebody else's by now."""
         self._report: asyncio.Future[dict[str, Any] | None] = (
             asyncio.get_running_loop().create_future()
         )
@@ -89,6 +91,7 @@ class Run:
         assert self._process is not None
         code = await self._process.wait()
         self.kill()
+        self._over = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -111,7 +114,7 @@ class Run:
 
     def kill(self) -> None:
         """Kills the process and whatever it started: its group outlives it where they do."""
-        if self._process is not None:
+        if self._process is not None and not self._over:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
