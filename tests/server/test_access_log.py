@@ -170,3 +170,32 @@ def test_many_lines_are_whole(tmp_path: Path) -> None:
 
     run(main())
     assert file.read_text() == "200\n" * 50
+
+
+def test_a_log_that_fails_changes_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[str] = []
+
+    def broken(record: logging.LogRecord) -> bool:
+        raise RuntimeError("the filter is broken")
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        gone = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        await app(scope, receive, send)
+        told.append((await gone)["type"])
+
+    async def main() -> None:
+        async with serving(waits, access_log=True) as address:
+            assert (await address.ask(GET)).body == b"123456"
+
+    logger = logging.getLogger("pelton.access")
+    logger.addFilter(broken)
+    try:
+        with caplog.at_level(logging.INFO):
+            run(main())
+    finally:
+        logger.removeFilter(broken)
+    assert told == ["http.disconnect"]
+    assert "Error in the access log" in caplog.text
+    assert "Exception in ASGI application" not in caplog.text

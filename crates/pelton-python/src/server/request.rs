@@ -97,19 +97,23 @@ impl Request {
         shared.counters.in_flight.subtract_one();
         shared.counters.count_status(self.status.get());
         shared.counters.count_latency(self.started.elapsed());
-        if let Some(access_log) = &shared.access_log {
-            access_log.log(
-                py,
-                &Ended {
-                    client: &self.client_text(py)?,
-                    head: Some(&self.head),
-                    status: self.status.get(),
-                    bytes: self.sent.get(),
-                    elapsed: self.started.elapsed(),
-                },
-            )?;
+        if let Err(error) = self.log_access(py) {
+            // No fault of the application's, and the answer goes out all the same.
+            shared.log_error(py, "Error in the access log", &error);
         }
         self.receivers.wake(py)
+    }
+
+    fn log_access(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(access_log) = &self.shared.access_log else { return Ok(()) };
+        let ended = Ended {
+            client: &self.client_text(py)?,
+            head: Some(&self.head),
+            status: self.status.get(),
+            bytes: self.sent.get(),
+            elapsed: self.started.elapsed(),
+        };
+        access_log.log(py, &ended)
     }
 
     /// There will be no answer, or nobody to read it.
