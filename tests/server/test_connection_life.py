@@ -230,3 +230,37 @@ def test_idle_connections_close_at_once_and_others_after_their_answer() -> None:
                 assert await busy.closed()
 
     run(main())
+
+
+def test_a_half_closed_client_that_was_denied_a_websocket_gets_its_answer() -> None:
+    async def main() -> None:
+        gate, begun = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "websocket":
+                await receive()
+                await send({"type": "websocket.http.response.start", "status": 401})
+                await send({"type": "websocket.http.response.body", "body": b"no"})
+            elif scope["path"] == "/":
+                begun.set()
+                await gate.wait()
+                await reply(send, b"hello")
+            else:
+                await reply(send)
+
+        async with serving(app) as address, await address.connect() as client:
+            client.send(
+                b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                b"Sec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            )
+            assert (await client.response()).status == 401
+            client.send(GET)
+            await begun.wait()
+            client.writer.write_eof()
+            # Once this one is answered, the end was read.
+            await address.ask(b"GET /other HTTP/1.1\r\nHost: a\r\n\r\n")
+            gate.set()
+            assert (await client.response()).body == b"hello"
+
+    run(main())

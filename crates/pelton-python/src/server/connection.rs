@@ -107,6 +107,10 @@ impl HttpConnection {
 
     fn on_request(&self, py: Python<'_>, head: Head) -> PyResult<()> {
         let Some(me) = self.me.upgrade() else { return Ok(()) };
+        // A WebSocket that was denied: this is another request. In a `let` of its own: the borrow
+        // ends before the session is dropped.
+        let denied = self.session.borrow_mut().take();
+        drop(denied);
         let counters = &self.shared.counters;
         counters.requests.add(1);
         if self.shared.shutting_down.get() {
