@@ -68,12 +68,14 @@ impl Connection {
             return self.fail_stream(now, id, Code::Protocol);
         }
         let too_large = self.requests.body.is_some_and(|limit| stream.received > limit);
-        if too_large && !stream.tunnel && !stream.refused {
+        // An answer that is complete stays: what still comes is dropped anyhow.
+        let answered = matches!(stream.answer, Answer::Complete);
+        if too_large && !stream.tunnel && !stream.refused && !answered {
             self.release_connection(length);
             self.refuse(id, RequestError::BodyTooLarge);
             return self.spend_reset(now);
         }
-        let dropped = stream.refused || matches!(stream.answer, Answer::Complete);
+        let dropped = stream.refused || answered;
         if !dropped {
             stream.body.extend_from_slice(data);
             if stream.collecting {

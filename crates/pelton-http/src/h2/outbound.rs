@@ -188,9 +188,13 @@ impl Connection {
     ) -> bool {
         let Some(stream) = self.streams.get_mut(id) else { return false };
         let begun = stream.is_begun();
+        // One that has answered in full has let the stream go, and will not do so again.
+        let works = stream.delivered && !matches!(stream.answer, Answer::Complete);
         stream.answer = Answer::Owed;
         stream.delivered = false;
-        self.streams.abandon(id);
+        if works {
+            self.streams.abandon(id);
+        }
         let headers = [(&b"content-type"[..], &b"text/plain; charset=utf-8"[..])];
         let text = format!("{error}\n");
         let status = error.status();

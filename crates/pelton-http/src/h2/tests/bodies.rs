@@ -1,5 +1,7 @@
 //! Flow control in both directions.
 
+use std::time::Duration;
+
 use super::client::{
     App, Client, GET, Got, POST, data, frame, headers, settings, window_update, with,
 };
@@ -289,4 +291,33 @@ fn trailers_wait_for_the_body() {
     client.feed(&window_update(1, 2));
     assert_eq!(client.answer(1), (b"body".to_vec(), true));
     assert!(matches!(client.got.last(), Some(Got::Headers { end: true, .. })));
+}
+
+#[test]
+fn an_answer_that_is_complete_stays_whatever_becomes_of_the_body() {
+    let requests = crate::Limits {
+        body: Some(5),
+        body_timeout: Duration::from_secs(5),
+        ..crate::Limits::default()
+    };
+    let limits = Limits { streams: 1, ..Limits::default() };
+    let mut client = Client::with(App::Idle, requests, limits);
+    client.feed(&settings(&[(4, 0)]));
+    client.feed(&headers(1, &POST, false));
+    client.respond(1, b"answer");
+    // Its application has ended; the answer waits for the window.
+    client.engine.release_stream(1);
+    client.feed(&data(1, b"123456", false));
+    assert_eq!(client.refused, []);
+    client.feed(&window_update(1, 100));
+    assert_eq!(client.answer(1), (b"answer".to_vec(), true));
+    // A body that does not come on is given up, and its place with it.
+    client.feed(&headers(3, &POST, false));
+    client.engine.want_body(client.now, 3);
+    client.respond(3, b"answer");
+    client.engine.release_stream(3);
+    client.wait(6);
+    client.feed(&headers(5, &GET, true));
+    assert_eq!(client.reset(5), None);
+    assert_eq!(client.requests.last().map(|(id, _)| *id), Some(5));
 }
