@@ -290,7 +290,10 @@ impl Connection {
             return Err(Fault::new(Code::FrameSize, "GOAWAY of a broken length"));
         }
         self.spend_control(now)?;
-        self.leaving = Leaving::Client;
+        // Ours stays: of the streams above it the client knows that nobody looks at them.
+        if !matches!(self.leaving, Leaving::From(_)) {
+            self.leaving = Leaving::Client;
+        }
         self.close_if_done(now);
         Ok(())
     }
