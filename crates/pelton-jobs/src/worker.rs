@@ -9,7 +9,7 @@ use crate::broker::{Chance, Progress, WorkerRow, WorkerSpec};
 use crate::engine::{CancelPort, Engine, Reply, wait};
 use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::job::{Lease, LeasedJob, Outcome, Settled};
+use crate::job::{End, Lease, LeasedJob, Outcome, Settled};
 
 /// Progress is written at most this often.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(50);
@@ -44,6 +44,11 @@ struct Inner {
 struct SessionState {
     /// Leases whose outcomes nobody has handed in.
     held: HashMap<JobId, Lease>,
+    /// Those of them whose outcomes could not be written, and are handed in again.
+    handed: HashSet<JobId>,
+    /// Leases that nobody works under any more, and that the broker may still count as this
+    /// worker's: it lives, so they would never expire.
+    abandoned: Vec<Lease>,
     /// The newest report of each job that is held, and whether it is still to be written. An
     /// outcome takes it along, written or not: a write under way could come too late.
     progress: HashMap<JobId, (Progress, bool)>,
@@ -99,6 +104,7 @@ impl WorkerSession {
                 let mut state = inner.lock();
                 for job in jobs {
                     state.told.remove(&job.id);
+                    state.handed.remove(&job.id);
                     state.held.insert(job.id, job.lease());
                 }
             }
@@ -112,11 +118,21 @@ impl WorkerSession {
     pub fn finish(&self, outcomes: Vec<Outcome>, reply: Reply<Vec<Settled>>) {
         let (held, reports) = self.let_go(&outcomes);
         let inner = Arc::clone(&self.inner);
+        let written: Vec<Lease> = outcomes.iter().map(|outcome| outcome.lease).collect();
         let settle = Reply::new(move |result: Result<Vec<Settled>, BrokerError>| {
+            let mut state = inner.lock();
             if result.is_err() {
                 // Not written: the jobs are still this worker's, and it may try again.
-                inner.lock().held.extend(held.iter().map(|lease| (lease.id, *lease)));
+                for lease in held {
+                    state.handed.insert(lease.id);
+                    state.held.insert(lease.id, lease);
+                }
+            } else {
+                for lease in written {
+                    state.handed.remove(&lease.id);
+                }
             }
+            drop(state);
             reply.send(result);
         });
         let worker = self.inner.worker;
@@ -127,6 +143,24 @@ impl WorkerSession {
                 }
                 broker.finish(worker, &outcomes, now, &mut Jitter::new()?)
             },
+            settle,
+        );
+    }
+
+    /// Gives jobs back that nobody will work on. Where that fails, it is tried again with the
+    /// signs of life.
+    pub fn release(&self, leases: Vec<Lease>) {
+        let outcomes = releases(&leases);
+        drop(self.let_go(&outcomes));
+        let inner = Arc::clone(&self.inner);
+        let settle = Reply::new(move |result: Result<Vec<Settled>, BrokerError>| {
+            if result.is_err() {
+                inner.lock().abandoned.extend(leases);
+            }
+        });
+        let worker = self.inner.worker;
+        self.inner.engine.write(
+            move |broker, now| broker.finish(worker, &outcomes, now, &mut Jitter::new()?),
             settle,
         );
     }
@@ -358,17 +392,16 @@ impl Keeper {
                 self.inner.lock().cancels = cancels;
                 lost
             }
-            // Others may have taken the jobs by now; if not, their outcomes still count.
-            Err(_) if now - self.renewed > Duration::from_secs_f64(self.inner.spec.lease) => {
-                self.next_renewal = now + self.renew_every.min(Duration::from_secs(1));
-                held.iter().map(|lease| lease.id).collect()
-            }
             Err(_) => {
                 self.next_renewal = now + self.renew_every.min(Duration::from_secs(1));
+                if now - self.renewed > Duration::from_secs_f64(self.inner.spec.lease) {
+                    self.abandon(&held);
+                }
                 return;
             }
         };
         self.give_up(&held, lost);
+        self.give_back();
         self.take_orders();
         self.tidy();
     }
@@ -402,7 +435,7 @@ impl Keeper {
 
     /// Forgets lost leases, but for those whose outcome was handed in meanwhile (that outcome's
     /// reply tells), and says so.
-    fn give_up(&self, asked: &[Lease], lost: Vec<JobId>) {
+    fn give_up(&self, asked: &[Lease], lost: Vec<JobId>) -> Vec<JobId> {
         let gone: Vec<JobId> = {
             let mut state = self.inner.lock();
             let still = |state: &SessionState, id: &JobId| {
@@ -416,9 +449,45 @@ impl Keeper {
             gone
         };
         if !gone.is_empty() {
-            self.events.lost(gone);
+            self.events.lost(gone.clone());
+        }
+        gone
+    }
+
+    /// Others may have taken the jobs by now: the broker was away for longer than a lease. If
+    /// nobody did, they are this worker's again with its next sign of life, and are given back.
+    fn abandon(&self, held: &[Lease]) {
+        let all = held.iter().map(|lease| lease.id).collect();
+        let gone: HashSet<JobId> = self.give_up(held, all).into_iter().collect();
+        let mut state = self.inner.lock();
+        let SessionState { handed, abandoned, .. } = &mut *state;
+        // Of those with an outcome, that outcome will tell.
+        let left = |lease: &&Lease| gone.contains(&lease.id) && !handed.contains(&lease.id);
+        abandoned.extend(held.iter().filter(left));
+    }
+
+    /// Gives back what was abandoned. What others took meanwhile is theirs: the token tells.
+    fn give_back(&self) {
+        let leases = std::mem::take(&mut self.inner.lock().abandoned);
+        if leases.is_empty() {
+            return;
+        }
+        let outcomes = releases(&leases);
+        let worker = self.inner.worker;
+        let written = wait(|reply| {
+            self.inner.engine.write(
+                move |broker, now| broker.finish(worker, &outcomes, now, &mut Jitter::new()?),
+                reply,
+            );
+        });
+        if written.is_err() {
+            self.inner.lock().abandoned.extend(leases);
         }
     }
+}
+
+fn releases(leases: &[Lease]) -> Vec<Outcome> {
+    leases.iter().map(|lease| Outcome { lease: *lease, end: End::Release }).collect()
 }
 
 /// The reports that are still to be written, marked as written.

@@ -169,6 +169,13 @@ fn a_killed_server_comes_back_with_everything() {
     drop(server);
 }
 
+#[test]
+fn leases_given_up_are_given_back() {
+    let server = RedisServer::start();
+    let link = Link::to(server.port());
+    working::outlast_leases(&url(link.port(), "&timeout=0.2"), &link);
+}
+
 /// Producers get an error that says what is wrong when the server stays away.
 #[test]
 fn producers_are_told_when_it_stays_away() {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use pelton_jobs::broker::{Progress, WorkerSpec};
-use pelton_jobs::engine::Reply;
 use pelton_jobs::id::JobId;
-use pelton_jobs::job::{self as core, End};
+use pelton_jobs::job as core;
 use pelton_jobs::worker::{self, WorkerEvents};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -129,12 +128,7 @@ impl WorkerSession {
         let session = Arc::clone(&self.session);
         // Jobs that the caller will never see go back to their queues.
         let undelivered = move |jobs: Vec<core::LeasedJob>| {
-            let outcomes = jobs
-                .iter()
-                .map(|job| core::Outcome { lease: job.lease(), end: End::Release })
-                .collect();
-            // If that fails, their leases run out with this worker's.
-            session.finish(outcomes, Reply::new(drop));
+            session.release(jobs.iter().map(core::LeasedJob::lease).collect());
         };
         let route = Route { make: leased, undelivered: Some(Box::new(undelivered)) };
         answer(py, &self.courier, waiter, route, |reply| {
