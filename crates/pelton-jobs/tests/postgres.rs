@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use pelton_jobs::BrokerError;
 use pelton_jobs::broker::Broker;
 use pelton_jobs::brokers::postgres::PostgresBroker;
 use pelton_jobs::engine::{Engine, wait};
 use pelton_jobs::state::State;
 use pelton_testkit::Link;
-use pelton_testkit::broker_conformance::{Store, job};
+use pelton_testkit::broker_conformance::{Store, World, job};
 use pelton_testkit::servers::{PostgresServer, wait_until};
 
 use self::working::{enqueue, lease, session, succeed};
@@ -42,6 +43,8 @@ fn absences() {
     newer_tables_are_refused(&server);
     producers_are_told_when_it_stays_away(&server);
     slow_wires_are_endured(&server);
+    leases_given_up_are_given_back(&server);
+    leases_that_nobody_got_are_given_again(&server);
     work_goes_on_through_cuts(&server);
     a_killed_server_comes_back_with_everything(&mut server);
 }
@@ -82,6 +85,34 @@ fn slow_wires_are_endured(server: &PostgresServer) {
     assert_eq!(succeed(&session, &leased), [Some(State::Succeeded)]);
     link.delay(Duration::ZERO);
     session.close().unwrap();
+}
+
+fn leases_given_up_are_given_back(server: &PostgresServer) {
+    let link = Link::to(server.port());
+    working::outlast_leases(&format!("{}?timeout=0.2", server.url_at(link.port())), &link);
+}
+
+/// Jobs of a lease whose commit was done and not answered come back with the next lease.
+fn leases_that_nobody_got_are_given_again(server: &PostgresServer) {
+    let link = Link::to(server.port());
+    let store = Database { url: server.url_at(link.port()) };
+    let mut world = World::new(&store);
+    let ids = world.enqueue(vec![job(), job()]);
+    let (worker, spec, now) = (world.worker, world.spec.clone(), world.now);
+    world.broker.begin().unwrap();
+    assert_eq!(world.broker.lease(worker, &spec, 5, now).unwrap().len(), 2);
+    link.cut_answer_to(b"COMMIT");
+    let error = world.broker.commit().unwrap_err();
+    assert!(matches!(error, BrokerError::Lost(_)), "{error}");
+    wait_until("the commit", || {
+        world.reader.get(ids[0]).unwrap().is_some_and(|job| job.state == State::Running)
+    });
+    let leased = world.lease(5);
+    assert_eq!(leased.iter().map(|job| job.id).collect::<Vec<_>>(), ids);
+    assert!(leased.iter().all(|job| job.attempt == 1 && job.token == 2));
+    // Those are not given back as well.
+    assert!(world.lease(5).is_empty());
+    assert_eq!(world.succeed(&leased[0], b"1").state, Some(State::Succeeded));
 }
 
 /// Cut at random, with work going on: every job is written once, and done.

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ struct State {
     delay: Duration,
     /// Answers are swallowed: what was asked happens, and nobody hears of it.
     deaf: bool,
+    /// What a client says before its connection ends, with its answer swallowed.
+    last_words: Option<Vec<u8>>,
     ends: Vec<TcpStream>,
 }
 
@@ -68,6 +71,12 @@ impl Link {
         self.state.lock().unwrap().delay = delay;
     }
 
+    /// Passes on the next data of a client with `words` in it, swallows the answer, and ends that
+    /// connection.
+    pub fn cut_answer_to(&self, words: &[u8]) {
+        self.state.lock().unwrap().last_words = Some(words.to_vec());
+    }
+
     /// Swallows what the server says, or not.
     pub fn set_deaf(&self, deaf: bool) {
         self.state.lock().unwrap().deaf = deaf;
@@ -88,21 +97,36 @@ fn connect(client: TcpStream, port: u16, state: &Arc<Mutex<State>>) {
         state.ends.push(client.try_clone().unwrap());
         state.ends.push(server.try_clone().unwrap());
     }
+    let ending = Arc::new(AtomicBool::new(false));
     for (from, to, answers) in [(client, copies.1, false), (server, copies.0, true)] {
-        let state = Arc::clone(state);
-        std::thread::spawn(move || pass_on(from, to, answers, &state));
+        let (state, ending) = (Arc::clone(state), Arc::clone(&ending));
+        std::thread::spawn(move || pass_on(from, to, answers, &state, &ending));
     }
 }
 
-fn pass_on(mut from: TcpStream, mut to: TcpStream, answers: bool, state: &Mutex<State>) {
+fn pass_on(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    answers: bool,
+    state: &Mutex<State>,
+    ending: &AtomicBool,
+) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         let (delay, deaf) = {
-            let state = state.lock().unwrap();
+            let mut state = state.lock().unwrap();
+            let has = |words: &Vec<u8>| buffer[..length].windows(words.len()).any(|w| w == words);
+            if !answers && state.last_words.as_ref().is_some_and(has) {
+                state.last_words = None;
+                ending.store(true, Ordering::SeqCst);
+            }
             (state.delay, state.deaf)
         };
         if !delay.is_zero() {
             std::thread::sleep(delay);
+        }
+        if answers && ending.load(Ordering::SeqCst) {
+            break;
         }
         if deaf && answers {
             continue;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use postgres::Row;
 
 use super::fault::Fault;
+use super::finish::Note;
 use super::{PostgresBroker, id_at, read_policy};
 use crate::broker::{WorkerRow, WorkerSpec};
 use crate::job::LeasedJob;
@@ -70,7 +71,36 @@ impl PostgresBroker {
             self.moved(&job.queue, Some(State::Queued), Some(next.state));
             self.group.changed.push(job.id);
         }
+        self.group.leased.extend(jobs.iter().map(|job| (worker, job.lease())));
         Ok(jobs)
+    }
+
+    /// Gives jobs back whose lease was perhaps committed, in an answer that was lost: nobody runs
+    /// them, and their worker lives.
+    pub(super) fn return_unsure(&mut self, now: Time) -> Result<(), Fault> {
+        if self.group.returned > 0 {
+            return Ok(());
+        }
+        let mut unsure = self.unsure.clone();
+        // In one order everywhere, so that no two writers wait for each other in a circle.
+        unsure.sort_by_key(|(_, lease)| lease.id);
+        for (worker, lease) in unsure {
+            // By its id alone: it waits for the old transaction, if that is still being committed.
+            // After one that was rolled back, another worker's lease has the same token.
+            let rows = self.link.query(
+                "SELECT worker FROM pelton_jobs WHERE id = $1 FOR UPDATE",
+                &[&&lease.id.as_bytes()[..]],
+            )?;
+            let holder = rows.first().and_then(|row| row.get::<_, Option<i64>>(0));
+            if holder == Some(worker.0)
+                && let Some(running) = self.running(lease)?
+            {
+                let event = if running.cancel { Event::CancelDone } else { Event::Released };
+                self.end_attempt(lease, &running, event, &Note::default(), now)?;
+            }
+        }
+        self.group.returned = self.unsure.len();
+        Ok(())
     }
 
     /// What is due by now: jobs become ready, expire, or are taken from dead workers.

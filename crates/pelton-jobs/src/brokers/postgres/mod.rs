@@ -53,6 +53,8 @@ pub struct PostgresBroker {
     /// When each worker gave its last sign of life.
     touched: HashMap<WorkerRow, Time>,
     group: Group,
+    /// Leases whose commit was not answered: they may hold, and nobody has them.
+    unsure: Vec<(WorkerRow, Lease)>,
     listening: Option<Listening>,
     /// For `was_changed_by_others`, once somebody asks.
     overheard: Option<Client>,
@@ -64,6 +66,9 @@ struct Group {
     work: bool,
     cancels: bool,
     changed: Vec<JobId>,
+    leased: Vec<(WorkerRow, Lease)>,
+    /// How many of the unsure leases it gave back, from the first on.
+    returned: usize,
     /// Changes to the number of jobs, by queue and state.
     counts: BTreeMap<(String, i16), i64>,
     /// The fault that ended the whole transaction, not just its operation.
@@ -86,6 +91,7 @@ impl PostgresBroker {
             queues: HashSet::new(),
             touched: HashMap::new(),
             group: Group::default(),
+            unsure: Vec::new(),
             listening: None,
             overheard: None,
         })
@@ -240,12 +246,15 @@ impl Broker for PostgresBroker {
         if let Err(error) = ended {
             self.queues.clear();
             self.touched.clear();
+            let leased = std::mem::take(&mut self.group.leased);
+            self.unsure.extend(leased);
             if self.link.batch("ROLLBACK").is_err() {
                 self.link.drop_connection();
             }
             return Err(error);
         }
-        let Group { work, cancels, changed, .. } = std::mem::take(&mut self.group);
+        let Group { work, cancels, changed, returned, .. } = std::mem::take(&mut self.group);
+        self.unsure.drain(..returned);
         Ok(Commit { work, cancels, changed, ..Commit::default() })
     }
 

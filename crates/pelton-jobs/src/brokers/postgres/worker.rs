@@ -62,7 +62,7 @@ impl PostgresBroker {
             ],
         )?;
         self.touched.insert(worker, now);
-        Ok(())
+        self.return_unsure(now)
     }
 
     pub(super) fn renew_leases(
