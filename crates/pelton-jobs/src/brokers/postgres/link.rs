@@ -116,14 +116,17 @@ impl Link {
                         self.outage = None;
                         return Ok(());
                     }
-                    Err(Fault::Lost(why)) => why,
+                    Err(Fault::Lost(why)) => {
+                        // Only a try puts the next one off: callers may come faster than that.
+                        self.outage = Some((began, Instant::now() + PAUSE_MAX));
+                        why
+                    }
                     Err(Fault::Sql(why)) => {
                         return Err(BrokerError::Open(format!("{}: {why}", self.location.name)));
                     }
                     Err(Fault::Ours(error)) => return Err(error),
                 }
             };
-            self.outage = Some((began, Instant::now() + PAUSE_MAX));
             if began.elapsed() + pause >= self.location.patience {
                 return Err(BrokerError::Store(format!(
                     "{} has been away for {:.1} s ({why}): start it, or see that it can be reached; \
