@@ -150,22 +150,27 @@ BEGIN
         due := coalesce((job->>'run_at')::bigint, now);
         new_state := CASE WHEN due > now THEN 1 ELSE 2 END;
         INSERT INTO pelton_queues (name) VALUES (job->>'queue') ON CONFLICT DO NOTHING;
-        INSERT INTO pelton_jobs (id, state, queue, priority, due, task, policy, created_at,
-            expires_at, timeout, result_ttl, key, in_group, headers, payload)
-        VALUES (decode(job->>'id', 'hex'), new_state, job->>'queue', (job->>'priority')::smallint,
-            due, job->>'task', job->>'policy', now, (job->>'expires_at')::bigint,
-            (job->>'timeout')::double precision, (job->>'result_ttl')::double precision,
-            job->>'key', job->>'group', decode(job->>'headers', 'hex'),
-            decode(job->>'payload', 'hex'))
-        ON CONFLICT (key) WHERE key IS NOT NULL AND state < 4 DO NOTHING;
-        IF FOUND THEN
-            INSERT INTO pelton_counts (queue, state, n) VALUES (job->>'queue', new_state, 1);
-            RETURN NEXT job->>'id';
-        ELSE
-            SELECT id INTO holder FROM pelton_jobs
-                WHERE key = job->>'key' AND state < 4;
-            RETURN NEXT coalesce(encode(holder, 'hex'), job->>'id');
-        END IF;
+        LOOP
+            INSERT INTO pelton_jobs (id, state, queue, priority, due, task, policy, created_at,
+                expires_at, timeout, result_ttl, key, in_group, headers, payload)
+            VALUES (decode(job->>'id', 'hex'), new_state, job->>'queue',
+                (job->>'priority')::smallint, due, job->>'task', job->>'policy', now,
+                (job->>'expires_at')::bigint, (job->>'timeout')::double precision,
+                (job->>'result_ttl')::double precision, job->>'key', job->>'group',
+                decode(job->>'headers', 'hex'), decode(job->>'payload', 'hex'))
+            ON CONFLICT (key) WHERE key IS NOT NULL AND state < 4 DO NOTHING;
+            IF FOUND THEN
+                INSERT INTO pelton_counts (queue, state, n) VALUES (job->>'queue', new_state, 1);
+                RETURN NEXT job->>'id';
+                EXIT;
+            END IF;
+            SELECT id INTO holder FROM pelton_jobs WHERE key = job->>'key' AND state < 4;
+            IF FOUND THEN
+                RETURN NEXT encode(holder, 'hex');
+                EXIT;
+            END IF;
+            -- The one that had the key ended this moment: it is free.
+        END LOOP;
     END LOOP;
     PERFORM pg_notify(pelton_channel(), 'work');
 END $$;
