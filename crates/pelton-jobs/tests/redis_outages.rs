@@ -213,6 +213,29 @@ fn slow_wires_are_endured() {
     session.close().unwrap();
 }
 
+/// A record that somebody else removed costs that job, and no other.
+#[test]
+fn missing_records_do_not_stop_the_others() {
+    let server = RedisServer::start();
+    let store = Through { url: url(server.port(), "") };
+    let mut world = World::new(&store);
+    let mut late = job();
+    late.run_at = Some(world.now.after(5.0));
+    world.enqueue(vec![job(), late]);
+    server.command(
+        "EVAL \"for _, key in ipairs(redis.call('KEYS', '*}:j*')) do redis.call('DEL', key) end\" 0",
+    );
+    let ids = world.enqueue(vec![job(), job()]);
+    let first = world.lease(1);
+    world.advance(9.0);
+    let rest = world.lease(5);
+    let leased: Vec<_> = first.iter().chain(&rest).map(|job| job.id).collect();
+    assert_eq!(leased, ids);
+    assert!(world.lease(5).is_empty());
+    let counts = world.reader.queues().unwrap()[0].counts;
+    assert_eq!((counts[State::Queued as usize], counts[State::Running as usize]), (0, 2));
+}
+
 /// Keys of another layout are left alone.
 #[test]
 fn newer_keys_are_refused() {

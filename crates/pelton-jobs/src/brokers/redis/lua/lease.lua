@@ -34,7 +34,11 @@ end
 
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'due', '-inf', NOWS, 'LIMIT', 0, 1000)) do
     local job = load(id)
-    move(job, '@{Due:Scheduled}', {})
+    if job then
+        move(job, '@{Due:Scheduled}', {})
+    else
+        call('ZREM', P .. 'due', id)
+    end
 end
 end_expired()
 take_over()
@@ -42,6 +46,14 @@ take_over()
 local jobs, given, taken, indexed, running, skipped = {}, {}, {}, {}, {}, false
 local function take(id, level)
     local job = call('HMGET', J(id), unpack(NAMES))
+    if not job[1] then
+        -- Its record was removed by somebody else, or by Redis for want of memory: nothing is left
+        -- to run, and those behind it must not wait for it.
+        gather(taken, level, id)
+        call('ZREM', P .. 'i@{Queued}' .. sub(level, 4), id)
+        skipped = true
+        return
+    end
     if job[2] and tonumber(job[2]) <= NOW then
         expire(load(id))
         skipped = true
