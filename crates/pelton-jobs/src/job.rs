@@ -53,6 +53,10 @@ pub struct Extra {
 /// Names are bounded, so that an index page always holds several.
 pub const MAX_NAME_BYTES: usize = 512;
 
+/// Thousands of years. The end of a job in microseconds must fit a number of 64 bits, or it could
+/// not be written when the job has run.
+const RESULT_TTL_MAX: f64 = 1e11;
+
 /// Payloads, results and errors are bounded: larger data belongs elsewhere, and its name here.
 pub const MAX_BLOB_BYTES: usize = 64 << 20;
 
@@ -84,6 +88,12 @@ impl NewJob {
             if !(value.is_finite() && value >= 0.0) {
                 return invalid(format!("{what} must be a finite number, 0 or more, not {value}"));
             }
+        }
+        if self.result_ttl > RESULT_TTL_MAX {
+            return invalid(format!(
+                "result_ttl must be {RESULT_TTL_MAX:e} seconds at most, not {:e}",
+                self.result_ttl
+            ));
         }
         Ok(())
     }

@@ -48,6 +48,10 @@ pub fn batch_is_all_or_nothing(store: &dyn Store) {
     bad.id = good.id;
     let result = world.enqueue_workflow(vec![good.clone(), job(), bad], &[]);
     assert!(result.is_err());
+    // Its end would come at a time that no store can write.
+    let mut endless = job();
+    endless.result_ttl = 1e13;
+    assert!(world.enqueue_workflow(vec![good.clone(), endless], &[]).is_err());
     assert_eq!(world.reader.get(good.id).unwrap(), None);
     assert!(world.lease(10).is_empty());
     assert!(world.reader.queues().unwrap().iter().all(|queue| queue.counts == [0; 7]));
