@@ -58,6 +58,13 @@ impl Location {
             config.connect_timeout(patience.min(Duration::from_secs(5)));
         }
         config.tcp_user_timeout(patience);
+        if !options.contains("keepalives") {
+            // A connection that only listens has nothing unsent: without these it would not notice
+            // for hours that its server is gone without a word.
+            config.keepalives_idle(Duration::from_secs(5));
+            config.keepalives_interval(Duration::from_secs(2));
+            config.keepalives_retries(3);
+        }
         let hosts: Vec<String> = config
             .get_hosts()
             .iter()
