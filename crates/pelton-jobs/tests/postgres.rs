@@ -41,6 +41,7 @@ fn conformance() {
 fn absences() {
     let mut server = PostgresServer::start();
     newer_tables_are_refused(&server);
+    foreign_policies_do_not_stop_work(&server);
     producers_are_told_when_it_stays_away(&server);
     slow_wires_are_endured(&server);
     leases_given_up_are_given_back(&server);
@@ -55,6 +56,21 @@ fn newer_tables_are_refused(server: &PostgresServer) {
     server.run(&url, "UPDATE pelton_schema SET version = 99");
     let error = PostgresBroker::open(&url).err().unwrap().to_string();
     assert!(error.contains("newer Pelton"), "{error}");
+}
+
+/// A row of another program, by way of `pelton_enqueue` for instance.
+fn foreign_policies_do_not_stop_work(server: &PostgresServer) {
+    let url = server.url();
+    let mut world = World::new(&Database { url: url.clone() });
+    let ids = world.enqueue(vec![job(), job()]);
+    server.run(
+        &url,
+        "UPDATE pelton_jobs SET policy = 'zebra' WHERE due = (SELECT min(due) FROM pelton_jobs)",
+    );
+    let leased = world.lease(5);
+    assert_eq!(leased.iter().map(|job| job.id).collect::<Vec<_>>(), ids);
+    assert_eq!(world.fail(&leased[0]).state, Some(State::Scheduled));
+    assert_eq!(world.succeed(&leased[1], b"1").state, Some(State::Succeeded));
 }
 
 fn producers_are_told_when_it_stays_away(server: &PostgresServer) {

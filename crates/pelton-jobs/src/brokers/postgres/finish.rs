@@ -142,7 +142,7 @@ impl PostgresBroker {
         let event = match &outcome.end {
             End::Failure { error, retry, delay } => {
                 note.error = Some(error);
-                let policy = read_policy(&running.policy)?;
+                let policy = read_policy(&running.policy);
                 let failures = u32::try_from(running.failures).unwrap_or(0) + 1;
                 match policy.after_failure(failures, *delay, now, chance.next()) {
                     // Nobody wants the next attempt any more.

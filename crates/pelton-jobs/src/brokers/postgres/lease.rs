@@ -64,7 +64,7 @@ impl PostgresBroker {
             ],
         )?;
         rows.sort_by_key(|row| (-row.get::<_, i16>(12), row.get::<_, i64>(13), id_at(row, 0)));
-        let mut jobs = rows.iter().map(leased).collect::<Result<Vec<_>, _>>()?;
+        let mut jobs = rows.iter().map(leased).collect::<Vec<_>>();
         let tied: Vec<bool> = rows.iter().map(|row| row.get::<_, i32>(11) > 0).collect();
         self.give_inputs(&mut jobs, &tied)?;
         for job in &jobs {
@@ -189,8 +189,8 @@ impl PostgresBroker {
     }
 }
 
-fn leased(row: &Row) -> Result<LeasedJob, Fault> {
-    Ok(LeasedJob {
+fn leased(row: &Row) -> LeasedJob {
+    LeasedJob {
         id: id_at(row, 0),
         row: 0,
         task: row.get::<_, &str>(1).into(),
@@ -198,12 +198,12 @@ fn leased(row: &Row) -> Result<LeasedJob, Fault> {
         payload: row.get(3),
         attempt: u32::try_from(row.get::<_, i32>(4)).unwrap_or(0),
         token: row.get(5),
-        max_retries: read_policy(row.get(6))?.max_retries,
+        max_retries: read_policy(row.get(6)).max_retries,
         timeout: row.get(7),
         inputs: Vec::new(),
         key: row.get(8),
         group: row.get(9),
         created_at: Time(row.get(10)),
         headers: row.get(14),
-    })
+    }
 }

@@ -174,7 +174,7 @@ fn record(row: &Row) -> Result<JobRecord, Fault> {
         state,
         priority: i8::try_from(row.get::<_, i16>(4)).unwrap_or(0),
         attempt: u32::try_from(row.get::<_, i32>(5)).unwrap_or(0),
-        max_retries: super::read_policy(row.get(6))?.max_retries,
+        max_retries: super::read_policy(row.get(6)).max_retries,
         created_at,
         run_at: (state == State::Scheduled || due != created_at).then_some(due),
         started_at: time(9),

@@ -49,7 +49,7 @@ impl Due {
                 expires_at: None,
                 key: None,
                 extra: Extra::default(),
-                retry: read_policy(row.get(7))?,
+                retry: read_policy(row.get(7)),
             },
         })
     }

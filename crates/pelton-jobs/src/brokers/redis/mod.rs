@@ -294,11 +294,14 @@ impl Broker for RedisBroker {
         if jobs.is_empty() {
             self.vain = Some((spec.queues.clone(), spec.skip.clone(), next));
         } else {
-            self.received.insert(worker, request);
             self.vain = None;
         }
         let jobs: Option<Vec<LeasedJob>> = jobs.into_iter().map(leased).collect();
         let jobs = jobs.ok_or_else(|| self.unexpected("leased jobs"))?;
+        if !jobs.is_empty() {
+            // Not before the answer was read: what nobody got is given again.
+            self.received.insert(worker, request);
+        }
         self.commit.changed.extend(jobs.iter().map(|job| job.id));
         Ok(jobs)
     }
