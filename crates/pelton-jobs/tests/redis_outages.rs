@@ -89,7 +89,7 @@ fn leases_that_nobody_got_are_given_again() {
     let store = Through { url: url(link.port(), "&timeout=0.4") };
     let mut world = World::new(&store);
     assert!(world.lease(5).is_empty(), "the server knows the script from here on");
-    let ids = world.enqueue(vec![job(), job()]);
+    let mut ids = world.enqueue(vec![job(), job(), job()]);
     link.set_deaf(true);
     let (worker, spec) = (world.worker, world.spec.clone());
     world.write(|broker, now| broker.lease(worker, &spec, 5, now)).unwrap_err();
@@ -98,9 +98,13 @@ fn leases_that_nobody_got_are_given_again() {
     wait_until("the link is used again", || {
         world.broker.work_at(&worker_spec("any", &[]), world.now).is_ok()
     });
+    // A cancellation of one that nobody runs is done at once then.
+    let unwanted = ids.pop().unwrap();
+    assert!(world.write(|broker, now| broker.cancel(unwanted, "", now)).unwrap());
     let leased = world.lease(5);
     assert_eq!(leased.iter().map(|job| job.id).collect::<Vec<_>>(), ids);
     assert!(leased.iter().all(|job| job.attempt == 1 && job.token == 2));
+    assert_eq!(world.state(unwanted), State::Cancelled);
 }
 
 /// Cut at random, with work going on: every job is done, and once.

@@ -26,7 +26,13 @@ if last[1] and received ~= '' and last[1] ~= received then
     for at = 1, #last[2], 16 do
         local job = load(sub(last[2], at, at + 15))
         if job and job.st == '@{Running}' and job.w == WORKER then
-            move(job, '@{Released:Running}', { 'at', tonumber(job.at) - 1 })
+            local forget = { 'at', tonumber(job.at) - 1 }
+            if job.ca then
+                finish(job, '@{CancelDone:Running}', forget)
+                if job.ch then end_children(job.id, job.st) end
+            else
+                move(job, '@{Released:Running}', forget)
+            end
         end
     end
     call('HDEL', P .. 'w' .. WORKER, 'request', 'given')
