@@ -274,11 +274,31 @@ impl Charset {
     }
 }
 
-/// Whether Python's table of aliases has the charset, which stands in what a client sends. Python
-/// remembers each name that it is asked for and does not know, for ever; and the decoders beyond
-/// the table (punycode, idna) take time that grows with the square of the text.
+/// Charsets that Python has, and its table of aliases has not. All of them are read byte by byte.
+const WITHOUT_ALIAS: [&str; 13] = [
+    "cp1006",
+    "cp720",
+    "cp737",
+    "cp856",
+    "cp874",
+    "cp875",
+    "koi8_t",
+    "koi8_u",
+    "mac_arabic",
+    "mac_croatian",
+    "mac_farsi",
+    "mac_romanian",
+    "utf_8_sig",
+];
+
+/// Whether a charset, which stands in what a client sends, is one that Python may be asked for.
+/// Python remembers each name that it is asked for and does not know, for ever; and some of its
+/// decoders (punycode, idna) take time that grows with the square of the text.
 fn is_common(py: Python<'_>, name: &str) -> PyResult<bool> {
     let name = name.to_ascii_lowercase().replace(['-', ' '], "_");
+    if WITHOUT_ALIAS.contains(&name.as_str()) {
+        return Ok(true);
+    }
     let aliases = py.import(intern!(py, "encodings.aliases"))?;
     let aliases = aliases.getattr(intern!(py, "aliases"))?;
     Ok(aliases.contains(&name)? || aliases.call_method0(intern!(py, "values"))?.contains(&name)?)
