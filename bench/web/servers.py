@@ -98,6 +98,7 @@ def peers(prefix: Path) -> dict[str, Peer]:
     return {
         "pelton": Peer(pelton("bench.web.pelton_app:app")),
         "fastapi+uvicorn": Peer(uvicorn("bench.web.fastapi_app:app")),
+        "fastapi+pelton": Peer(pelton("bench.web.fastapi_app:app"), is_limit=True),
         "fastapi+granian": Peer(granian("bench.web.fastapi_app:app")),
         "blacksheep": Peer(granian("bench.web.blacksheep_app:app")),
         "robyn": Peer(robyn),
