@@ -5,6 +5,7 @@ Both answer from Pydantic's core schema, and only for what is known to come out 
 
 from __future__ import annotations
 
+from types import GetSetDescriptorType
 from typing import Any
 
 from .fields import ModelField
@@ -145,6 +146,8 @@ def _allow(schema: Any, keys: set[str]) -> None:
 def _model_writer(schema: Any, schemas: _Schemas, by_alias: bool) -> Writer:
     _allow(schema, {"schema", "config", "custom_init", "root_model", "post_init"})
     fields = _fields_of(schema)
+    if not _has_usual_attributes(schema["cls"]):
+        raise _Unlike
     if schema.get("root_model") or not set(schema.get("config", {})) <= _HARMLESS_CONFIG:
         raise _Unlike
     written = []
@@ -154,6 +157,13 @@ def _model_writer(schema: Any, schemas: _Schemas, by_alias: bool) -> Writer:
         key = item.get("serialization_alias", name) if by_alias else name
         written.append((name, key, _writer(item["schema"], schemas, by_alias, is_inside=True)))
     return ("model", schema["cls"], written)
+
+
+def _has_usual_attributes(cls: type) -> bool:
+    """Whether an instance's ``__dict__`` is what its slot holds."""
+    found = next(vars(base)["__dict__"] for base in cls.__mro__ if "__dict__" in vars(base))
+    usual: Any = object.__getattribute__
+    return type(found) is GetSetDescriptorType and cls.__getattribute__ is usual
 
 
 def _fields_of(schema: Any) -> Any:

@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple, PyType};
+use pyo3::{Borrowed, ffi};
 
 use super::json::{write_int, write_text};
 
@@ -146,7 +146,7 @@ impl Writer {
             Self::Float => value.is_exact_instance_of::<PyFloat>(),
             Self::Boolean => value.is_exact_instance_of::<PyBool>(),
             Self::Null => value.is_none(),
-            Self::Model(model) => value.get_type().is(model.class.bind(value.py())),
+            Self::Model(model) => is_instance(value, &model.class),
             Self::Any | Self::Nullable(_) | Self::Union(_) | Self::List(_) | Self::Dict(_) => false,
         }
     }
@@ -175,34 +175,30 @@ impl ModelWriter {
     }
 
     fn write(&self, value: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: u32) -> bool {
-        let py = value.py();
-        if !value.get_type().is(self.class.bind(py)) {
+        if !is_instance(value, &self.class) {
             return false;
         }
-        let Ok(values) = value.getattr(intern!(py, "__dict__")) else {
-            return false;
-        };
-        let Ok(values) = values.cast_exact::<PyDict>() else {
+        let Some(values) = attributes(value) else {
             return false;
         };
         out.push(b'{');
-        let mut first = true;
-        for (at, (name, value)) in values.iter().enumerate() {
-            let Some(field) = self.field(&name, at) else {
+        let (mut first, mut at) = (true, 0);
+        let written = each(&values, |name, value| {
+            let field = self.field(name, at);
+            at += 1;
+            let Some(field) = field else {
                 // A cached property or the like: no field.
-                continue;
+                return true;
             };
             if !first {
                 out.push(b',');
             }
             first = false;
             out.extend_from_slice(&field.key);
-            if !field.writer.write(&value, out, depth) {
-                return false;
-            }
-        }
+            field.writer.write(value, out, depth)
+        });
         out.push(b'}');
-        true
+        written
     }
 
     /// The field called `name`, which is mostly the one that was declared at this place.
@@ -223,15 +219,58 @@ fn write_items(
     write: impl Fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> bool,
 ) -> bool {
     out.push(b'[');
-    for (at, item) in list.iter().enumerate() {
+    for at in 0..list.len() {
         if at > 0 {
             out.push(b',');
         }
+        // SAFETY: the list has an item there, for writing runs no Python code that could change
+        // it; it is lent for this step only, and the list keeps it.
+        let item = unsafe {
+            let item = ffi::PyList_GET_ITEM(list.as_ptr(), at.cast_signed());
+            Borrowed::from_ptr(list.py(), item)
+        };
         if !write(&item, out) {
             return false;
         }
     }
     out.push(b']');
+    true
+}
+
+/// Whether an object is of this very class.
+fn is_instance(value: &Bound<'_, PyAny>, class: &Py<PyType>) -> bool {
+    value.get_type_ptr() == class.as_ptr().cast()
+}
+
+/// The `__dict__` of an instance of a class that was found to have the usual one.
+fn attributes<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
+    // SAFETY: a live object; the result is a new reference, or null with an exception, which
+    // `from_owned_ptr_or_err` takes.
+    let found = unsafe {
+        let found = ffi::PyObject_GenericGetDict(value.as_ptr(), std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(value.py(), found)
+    };
+    found.ok()?.cast_into_exact().ok()
+}
+
+/// Calls `write` with each key and value of a dict until it says `false`. It must run no Python
+/// code: the dict must stay as it is, and it lends what it has.
+fn each(
+    dict: &Bound<'_, PyDict>,
+    mut write: impl FnMut(&Bound<'_, PyAny>, &Bound<'_, PyAny>) -> bool,
+) -> bool {
+    let py = dict.py();
+    let (mut at, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: the dict is alive, and nobody changes it between two steps; key and value are lent by
+    // it for one step, in which they are used and no longer.
+    unsafe {
+        while ffi::PyDict_Next(dict.as_ptr(), &raw mut at, &raw mut key, &raw mut value) != 0 {
+            let (key, value) = (Borrowed::from_ptr(py, key), Borrowed::from_ptr(py, value));
+            if !write(&key, &value) {
+                return false;
+            }
+        }
+    }
     true
 }
 
@@ -241,10 +280,12 @@ fn write_dict(
     write: impl Fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> bool,
 ) -> bool {
     out.push(b'{');
-    for (at, (key, value)) in dict.iter().enumerate() {
-        if at > 0 {
+    let mut first = true;
+    let written = each(dict, |key, value| {
+        if !first {
             out.push(b',');
         }
+        first = false;
         let Ok(key) = key.cast_exact::<PyString>() else {
             return false;
         };
@@ -252,12 +293,10 @@ fn write_dict(
             return false;
         }
         out.push(b':');
-        if !write(&value, out) {
-            return false;
-        }
-    }
+        write(value, out)
+    });
     out.push(b'}');
-    true
+    written
 }
 
 fn write_any(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: u32) -> bool {
