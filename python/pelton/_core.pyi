@@ -926,6 +926,14 @@ class RouteIndex:
         """The places of all routes that may match, smallest first; some of them may not."""
 
 @final
+class RoutesSeen:
+    """The routes of some routers at one time."""
+
+    def __new__(cls, routers: Iterable[Any]) -> RoutesSeen: ...
+    def is_current(self) -> bool:
+        """Whether all of them have the same routes, in the same order, as when it was made."""
+
+@final
 class DirectApp:
     """Requests handed to an app's plans as the native server hands them, in memory: for tests
     and measurements."""

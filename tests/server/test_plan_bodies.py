@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from pelton.web import FastAPI, Form, Request, UploadFile
+from pelton.web import Body, FastAPI, Form, RateLimit, Request, UploadFile
 from pelton.web.responses import EventSourceResponse
 from tests.server.support import run, serving
 
@@ -127,3 +127,23 @@ def test_a_client_that_leaves_ends_a_stream_and_is_no_error(
 
     run(main())
     assert "Exception" not in caplog.text
+
+
+def test_a_request_beyond_the_rate_is_refused_before_its_body() -> None:
+    app = FastAPI()
+
+    @app.post("/", limits=[RateLimit("1/day")])
+    async def take(item: dict[str, int] = Body()) -> int:
+        return item["a"]
+
+    async def main() -> None:
+        async with serving(app) as address, await address.connect() as client:
+            client.send(post("/", "application/json", b'{"a":1}'))
+            assert (await client.response()).status == 200
+            # Of the second body, only the head ever comes.
+            client.send(post("/", "application/json", b"x" * 1000)[:-1000])
+            refused = await client.response()
+            assert refused.status == 429
+            assert refused.header("retry-after") is not None
+
+    run(main())

@@ -31,6 +31,7 @@ class Call:
     url: str
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    client: str = "testclient"
 
     @property
     def path(self) -> str:
@@ -59,7 +60,7 @@ class Call:
             "query_string": self.query,
             "root_path": "",
             "headers": self.raw_headers,
-            "client": ("testclient", 50000),
+            "client": (self.client, 50000),
             "server": ("testserver", 80),
             "state": {},
         }
@@ -101,11 +102,16 @@ async def through_asgi(app: FastAPI, call: Call, notes: list[Any]) -> Outcome:
     return Outcome(wire.status, wire.headers, wire.body, error, list(notes))
 
 
-async def directly(app: FastAPI, call: Call, notes: list[Any]) -> Outcome | None:
-    """As our own server runs the app's plans; `None` where it takes the ASGI way."""
+async def directly(
+    app: FastAPI, call: Call, notes: list[Any], known: _core.DirectApp | None = None
+) -> Outcome | None:
+    """As our own server runs the app's plans; `None` where it takes the ASGI way.
+
+    `known`: what it made of the app for earlier requests.
+    """
     notes.clear()
     wire = Wire(call)
-    direct = _core.DirectApp.find(app)
+    direct = known or _core.DirectApp.find(app)
     if direct is None:
         return None
     started = direct.request(

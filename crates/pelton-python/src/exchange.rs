@@ -57,11 +57,6 @@ pub(crate) trait Exchange {
         &self,
         py: Python<'py>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>)>;
-    /// The client's address, as the scope has it: behind a trusted proxy, that of its client.
-    fn client(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        let (scope, _, _) = self.asgi(py)?;
-        client_of(py, &scope)
-    }
     /// Answers with a complete response. `content-length` is added by the transport side; `date`
     /// and `server` too. Header names are in lower case.
     fn respond(

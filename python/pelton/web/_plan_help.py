@@ -32,6 +32,7 @@ from .dependencies.solve import SolvedDependency
 from .dependencies.values import request_params_to_args
 from .exceptions import FastAPIError, RequestValidationError, ResponseValidationError
 from .fields import ModelField, get_missing_field_error
+from .guard.app import GuardedApp as GuardedApp
 from .guard.limits import rate_headers as rate_headers
 from .middleware.asyncexitstack import FILES_STACK
 from .routing.serialize import ResponsePlan

@@ -53,13 +53,14 @@ async def solve_overridden(
     number: int,
     *,
     request: Request,
-    body: Any,
+    body: Any = Undefined,
     background: BackgroundTasks | None,
     response: Response,
     shared: dict[int, Any],
 ) -> Solved:
     """Solves one node as the reference path does, with what was `shared` until now.
 
+    `body` is the request's as it was parsed; not given: there is none.
     What it entered is left at once if it raises.
     """
     node = nodes[number]
@@ -74,7 +75,7 @@ async def solve_overridden(
         solved = await solve_dependencies(
             request=request,
             dependant=caller,
-            body=Undefined if body is None else body,
+            body=body,
             background_tasks=background,
             response=response,
             dependency_overrides_provider=route.dependency_overrides_provider,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +50,12 @@ def app_spec(app: Any) -> AppSpec | None:
     layers = AppLayers.of(app)
     if layers is None:
         return None
-    routers: list[Any] = [app.router]
+    routers: list[Any] = app.router.routers()
     routes = [
         spec
-        for context in app.router.route_contexts()
-        if (spec := _route_spec(context.original_route, context.effective)) is not None
+        for declared, effective in _candidates(app.router.routes)
+        if (spec := _route_spec(declared, effective)) is not None
     ]
-    _collect_routers(app.router, routers)
     if "opentelemetry.trace" in sys.modules:
         routers.append(_ObservedFlag(app))
     return AppSpec(routes=routes, routers=routers, layers=layers)
@@ -99,13 +99,20 @@ class _ObservedFlag:
         return int(self._app.observer() is not None)
 
 
-def _collect_routers(router: Any, found: list[Any]) -> None:
+def _candidates(routes: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """All routes in the order they are tried, and as inclusions see them. An included router
+    whose class decides stands for all of its routes."""
     from .routing.included import IncludedRouter
 
-    for route in router.routes:
-        if isinstance(route, IncludedRouter) and route.router not in found:
-            found.append(route.router)
-            _collect_routers(route.router, found)
+    for route in routes:
+        if not isinstance(route, IncludedRouter) or route.router.decides:
+            yield route, None
+            continue
+        for found in route.candidates:
+            if isinstance(found, IncludedRouter):
+                yield found, None
+            else:
+                yield found.route, found.effective
 
 
 def _route_spec(declared: Any, effective: Any) -> RouteSpec | None:

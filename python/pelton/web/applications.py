@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
 from typing_extensions import Unpack, deprecated
 
+from .. import _core
 from .datastructures import Default
 from .exception_handlers import (
     http_exception_handler,
@@ -141,7 +142,7 @@ class FastAPI(Operations, Starlette):
         self.extra = extra
         self.openapi_version = "3.1.0"
         self.openapi_schema: dict[str, Any] | None = None
-        self._openapi_routes_version: int | None = None
+        self._openapi_seen: _core.RoutesSeen | None = None
         if openapi_url:
             assert title, "A title must be provided for OpenAPI, e.g.: 'My API'"
             assert version, "A version must be provided for OpenAPI, e.g.: '2.1.0'"
@@ -197,8 +198,9 @@ class FastAPI(Operations, Starlette):
         # It brings the document's models, whose making takes a good part of an app's start.
         from .openapi.utils import get_openapi
 
-        version = self.router.routes_version()
-        if not self.openapi_schema or self._openapi_routes_version != version:
+        is_current = self._openapi_seen is not None and self._openapi_seen.is_current()
+        if not self.openapi_schema or not is_current:
+            seen = self.router.routes_seen()
             self.openapi_schema = get_openapi(
                 title=self.title,
                 version=self.version,
@@ -215,7 +217,7 @@ class FastAPI(Operations, Starlette):
                 separate_input_output_schemas=self.separate_input_output_schemas,
                 external_docs=self.openapi_external_docs,
             )
-            self._openapi_routes_version = version
+            self._openapi_seen = seen
         return self.openapi_schema
 
     def setup(self) -> None:

@@ -282,7 +282,27 @@ def test_addresses_are_keys_by_network() -> None:
     key = _core.limit_key
     assert key("2001:db8::1") == key("2001:db8::ffff:1") != key("2001:db8:0:1::1")
     assert key("::ffff:10.0.0.1") == key("10.0.0.1") != key("10.0.0.2")
-    assert key("testclient") == b"testclient"
+    # No kind of key is one of another kind, whatever a header says.
+    assert key("testclient") == b"-testclient"
+    kinds = {kind[:1] for kind in map(key, ("10.0.0.1", "2001:db8::1", "a", ""))}
+    assert kinds == {b"4", b"6", b"-"}
+
+
+def test_a_header_is_no_address() -> None:
+    app = FastAPI()
+
+    @app.get("/", limits=[RateLimit("1/day", key=by_header("X-Api-Key"))])
+    async def read() -> None: ...
+
+    async def main() -> list[int | None]:
+        taken = Call("GET", "/", {"x-api-key": "bcd"})
+        # Whoever has this address is not to pay for it: "=bcd" is the octets of 61.98.99.100.
+        statuses = []
+        for call in (taken, Call("GET", "/", client="61.98.99.100")):
+            statuses.append((await send(app, "direct", call)).status)
+        return statuses
+
+    assert asyncio.run(main()) == [200, 200]
 
 
 # --- how many at a time ---

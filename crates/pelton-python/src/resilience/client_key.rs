@@ -7,12 +7,13 @@ use pyo3::types::PyBytes;
 
 /// The key of a client's address. An IPv6 address counts by its network of 64 bits, which one
 /// customer has all of; an IPv4 one written as IPv6 counts as itself. What is no address (that of
-/// a Unix socket, or a test's) counts as its text.
+/// a Unix socket, or a test's) counts as its text. The first byte tells the kinds from each other,
+/// and from the values of headers, which begin with `=`.
 pub(crate) fn client_key(address: &str) -> Vec<u8> {
     match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(address)) => address.octets().to_vec(),
-        Ok(IpAddr::V6(address)) => address.octets()[..8].to_vec(),
-        Err(_) => address.as_bytes().to_vec(),
+        Ok(IpAddr::V4(address)) => [b"4", &address.octets()[..]].concat(),
+        Ok(IpAddr::V6(address)) => [b"6", &address.octets()[..8]].concat(),
+        Err(_) => [b"-", address.as_bytes()].concat(),
     }
 }
 

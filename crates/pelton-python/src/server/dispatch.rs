@@ -33,7 +33,8 @@ pub(super) fn begin(py: Python<'_>, request: &Rc<Request>) -> PyResult<bool> {
         Some(web) if request.mount.is_none() => {
             let has_body = request.head.has_body();
             let mut routed = Ok(None);
-            request.with_head(&mut |head| routed = web.route(py, &head, has_body));
+            let client = || request.client_host(py);
+            request.with_head(&mut |head| routed = web.route(py, &head, has_body, &client));
             routed
         }
         _ => Ok(None),

@@ -45,10 +45,6 @@ impl Exchange for PlanExchange {
         Ok((scope.into_any(), receive.into_any(), send.into_any()))
     }
 
-    fn client(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        self.request.client_host(py)
-    }
-
     fn respond(
         &self,
         py: Python<'_>,

@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 use super::channel::Channel;
+use super::guard::Admitted;
+use super::helpers::Helpers;
 use super::index::Index;
 use super::layers::Layers;
 use super::plan::Plan;
 use super::route_app::{RouteApp, plans_enabled};
 use super::router::{Captured, Kind, MAX_PARAMETERS, Matched, Pattern};
 use super::run::RequestRun;
+use super::seen::RoutesSeen;
 use crate::exchange::{Exchange, RequestHead};
 
 /// An app of `pelton.web` that has nothing around its routes but what every app has, so that the
@@ -29,6 +31,8 @@ pub(crate) struct Routed {
     plan: Arc<Plan>,
     captured: Captured,
     layers: Rc<Layers>,
+    /// What the route's rate limits say.
+    admitted: Admitted,
     wants_body: bool,
 }
 
@@ -40,7 +44,9 @@ struct Table {
     /// Which of them may match a path.
     index: Index,
     /// What must be as it was when this table was made.
-    versions: Vec<Version>,
+    seen: RoutesSeen,
+    /// So must this: what the app has around its router.
+    stack: Py<PyAny>,
 }
 
 struct RouteEntry {
@@ -50,13 +56,6 @@ struct RouteEntry {
     /// The route, whose app holds its plan if it has one; `None` where Starlette takes over.
     route: Option<Py<PyAny>>,
     plan: OnceCell<Option<Arc<Plan>>>,
-}
-
-/// A router's routes, seen by their number and its own count of changes.
-struct Version {
-    router: Py<PyAny>,
-    number: usize,
-    count: i64,
 }
 
 impl WebApp {
@@ -69,11 +68,15 @@ impl WebApp {
     }
 
     /// The plan for a request whose head has come. `None`: it takes the ASGI way.
+    ///
+    /// The route's rate limits are asked here, before a body is waited for; `client` gives the
+    /// client's address.
     pub(crate) fn route(
         &self,
         py: Python<'_>,
         head: &RequestHead<'_>,
         has_body: bool,
+        client: &dyn Fn() -> PyResult<Option<String>>,
     ) -> PyResult<Option<Routed>> {
         let table = self.current(py)?;
         if !plans_enabled() || !table.layers.let_pass(head) {
@@ -85,21 +88,28 @@ impl WebApp {
         if plan.is_overridden(py)? {
             return Ok(None);
         }
-        // Forms, and whoever takes the request itself, read the body as it comes.
-        let wants_body = has_body && plan.body.is_some_and(|body| !body.is_form);
-        Ok(Some(Routed { plan, captured, layers: table.layers.clone(), wants_body }))
+        let admitted = match &plan.guard {
+            Some(guard) => Admitted(guard.admit(py, head, client)),
+            None => Admitted::default(),
+        };
+        // Forms, and whoever takes the request itself, read the body as it comes. A request that
+        // is refused is not read.
+        let is_read_first = plan.body.is_some_and(|body| !body.is_form) && admitted.0.is_ok();
+        let wants_body = has_body && is_read_first;
+        Ok(Some(Routed { plan, captured, layers: table.layers.clone(), admitted, wants_body }))
     }
 
     fn current(&self, py: Python<'_>) -> PyResult<Rc<Table>> {
         let table = self.table.borrow().clone();
-        if table.is_current(py)? {
+        let app = self.app.bind(py);
+        if table.is_current(app)? {
             return Ok(table);
         }
-        // An app that has become one for ASGI keeps an empty table, at which all requests fall
-        // through.
-        let fresh = Rc::new(match Table::read(self.app.bind(py))? {
+        // An app that has become one for ASGI gets an empty table, at which all requests fall
+        // through until it has another stack.
+        let fresh = Rc::new(match Table::read(app)? {
             Some(fresh) => fresh,
-            None => Table::empty(table.layers.clone()),
+            None => Table::empty(table.layers.clone(), RoutesSeen::nothing(), stack_of(app)?),
         });
         self.table.replace(fresh.clone());
         Ok(fresh)
@@ -118,15 +128,16 @@ impl Routed {
         py: Python<'py>,
         exchange: Rc<dyn Exchange>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let Self { plan, captured, layers, .. } = self;
+        let Self { plan, captured, layers, admitted, .. } = self;
         let channel = Channel::Native { exchange, captured, layers };
-        Ok(Bound::new(py, RequestRun::new(plan, channel))?.into_any())
+        Ok(Bound::new(py, RequestRun::new(plan, channel, admitted))?.into_any())
     }
 }
 
 impl Table {
-    fn empty(layers: Rc<Layers>) -> Self {
-        Self { layers, routes: Vec::new(), index: Index::new(), versions: Vec::new() }
+    fn empty(layers: Rc<Layers>, seen: RoutesSeen, stack: Bound<'_, PyAny>) -> Self {
+        let stack = stack.unbind();
+        Self { layers, routes: Vec::new(), index: Index::new(), seen, stack }
     }
 
     fn read(app: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
@@ -136,10 +147,8 @@ impl Table {
             return Ok(None);
         }
         let layers = Rc::new(Layers::from_object(spec.getattr("layers")?)?);
-        let mut table = Self::empty(layers);
-        for router in spec.getattr("routers")?.try_iter()? {
-            table.versions.push(Version::read(&router?)?);
-        }
+        let seen = RoutesSeen::read(&spec.getattr("routers")?)?;
+        let mut table = Self::empty(layers, seen, stack_of(app)?);
         for (number, route) in spec.getattr("routes")?.try_iter()?.enumerate() {
             let entry = RouteEntry::read(&route?)?;
             table.index.add(number, &entry.pattern);
@@ -148,13 +157,8 @@ impl Table {
         Ok(Some(table))
     }
 
-    fn is_current(&self, py: Python<'_>) -> PyResult<bool> {
-        for version in &self.versions {
-            if !version.holds(py)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    fn is_current(&self, app: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(stack_of(app)?.is(&self.stack) && self.seen.holds(app.py())?)
     }
 
     /// The first route in order that matches path and method, if it has a plan and no route
@@ -208,8 +212,10 @@ impl RouteEntry {
         let app = match &self.route {
             Some(route) => {
                 let app = route.bind(py).getattr(intern!(py, "app"))?;
-                // A guard whose part the plan takes over gives what it guards.
-                Some(app.getattr_opt(intern!(py, "native"))?.unwrap_or(app))
+                // A guard whose part the plan takes over gives what it guards. A wrapper of
+                // somebody else's that passes attributes on is no guard.
+                let is_guard = app.get_type().is(Helpers::of(py)?.guarded_app.bind(py));
+                Some(if is_guard { app.getattr(intern!(py, "native"))? } else { app })
             }
             None => None,
         };
@@ -223,26 +229,7 @@ impl RouteEntry {
     }
 }
 
-impl Version {
-    fn read(router: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Ok(Self {
-            number: number_of(router)?,
-            count: count_of(router)?,
-            router: router.clone().unbind(),
-        })
-    }
-
-    fn holds(&self, py: Python<'_>) -> PyResult<bool> {
-        let router = self.router.bind(py);
-        Ok(number_of(router)? == self.number && count_of(router)? == self.count)
-    }
-}
-
-fn number_of(router: &Bound<'_, PyAny>) -> PyResult<usize> {
-    router.getattr(intern!(router.py(), "routes"))?.len()
-}
-
-fn count_of(router: &Bound<'_, PyAny>) -> PyResult<i64> {
-    let name: &Bound<'_, PyString> = intern!(router.py(), "_own_version");
-    router.getattr(name)?.extract()
+/// The app's layers as ASGI has them.
+fn stack_of<'py>(app: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    app.getattr(intern!(app.py(), "middleware_stack"))
 }

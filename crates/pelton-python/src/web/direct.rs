@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::app::WebApp;
-use crate::exchange::{Body, Exchange, RequestHead};
+use crate::exchange::{Body, Exchange, RequestHead, client_of};
 
 /// Requests handed to an app's plans as the native server hands them, in memory.
 #[pyclass(unsendable, frozen, module = "pelton._core")]
@@ -118,7 +118,8 @@ impl DirectApp {
             response: RefCell::new(None),
             error: RefCell::new(None),
         });
-        let Some(routed) = self.0.route(py, &direct.head(), has_body)? else {
+        let client = || client_of(py, &direct.asgi(py)?.0);
+        let Some(routed) = self.0.route(py, &direct.head(), has_body, &client)? else {
             return Ok(None);
         };
         let run = routed.start(py, direct.clone())?;

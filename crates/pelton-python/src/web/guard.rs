@@ -5,7 +5,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::helpers::Helpers;
-use crate::exchange::Exchange;
+use crate::exchange::RequestHead;
 use crate::resilience::{RateLimiter, client_key};
 
 /// The rate limits that a plan asks itself, in order.
@@ -25,6 +25,16 @@ struct Limit {
 
 /// Header fields that every answer of a request gets.
 pub(crate) type Extra = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What became of asking: the fields that say what is left, or the exception that answers a
+/// request which is refused. Nothing to say where nothing was asked.
+pub(crate) struct Admitted(pub(crate) PyResult<Extra>);
+
+impl Default for Admitted {
+    fn default() -> Self {
+        Self(Ok(Extra::new()))
+    }
+}
 
 impl Guard {
     /// Reads a sequence of `RateLimit`s.
@@ -47,11 +57,16 @@ impl Guard {
     }
 
     /// Takes a permit of each limit: the header fields that say what is left, or the exception
-    /// that answers a request which is refused.
-    pub(crate) fn admit(&self, py: Python<'_>, exchange: &dyn Exchange) -> PyResult<Extra> {
+    /// that answers a request which is refused. `client` gives the client's address.
+    pub(crate) fn admit(
+        &self,
+        py: Python<'_>,
+        head: &RequestHead<'_>,
+        client: &dyn Fn() -> PyResult<Option<String>>,
+    ) -> PyResult<Extra> {
         let mut decisions = Vec::with_capacity(self.limits.len());
         for limit in &self.limits {
-            let key = limit.key(py, exchange)?;
+            let key = limit.key(head, client)?;
             let decision = limit.limiter.get().take_now(&key, limit.cost);
             decisions.push((limit.object.bind(py), parts(&decision)));
             if !decision.allowed {
@@ -64,19 +79,18 @@ impl Guard {
 }
 
 impl Limit {
-    fn key(&self, py: Python<'_>, exchange: &dyn Exchange) -> PyResult<Vec<u8>> {
-        if let Some(name) = &self.header {
-            let mut value = None;
-            exchange.with_head(&mut |head| value = head.headers.get(name).map(<[u8]>::to_vec));
-            if let Some(value) = value {
-                // Apart from addresses, which those without the header are told by.
-                return Ok([b"=", value.as_slice()].concat());
-            }
+    fn key(
+        &self,
+        head: &RequestHead<'_>,
+        client: &dyn Fn() -> PyResult<Option<String>>,
+    ) -> PyResult<Vec<u8>> {
+        let value = self.header.as_ref().and_then(|name| head.headers.get(name));
+        if let Some(value) = value {
+            // Apart from addresses, which those without the header are told by.
+            return Ok([b"=", value].concat());
         }
-        match exchange.client(py)? {
-            Some(address) => Ok(client_key(&address)),
-            None => Ok(Vec::new()),
-        }
+        // Whoever has no address has the key that ASGI's way gives him.
+        Ok(client_key(client()?.as_deref().unwrap_or_default()))
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Helpers {
     pub(crate) cleanup_scope: Py<PyAny>,
     /// `(limits and decisions) -> header fields`; raises the answer to a request that is refused.
     pub(crate) rate_headers: Py<PyAny>,
+    /// `GuardedApp`.
+    pub(crate) guarded_app: Py<PyAny>,
     /// Starlette's `Request`.
     pub(crate) request: Py<PyAny>,
     /// Starlette's `Response`.
@@ -107,6 +109,7 @@ impl Helpers {
             security_scopes: named("security_scopes")?,
             cleanup_scope: named("CleanupScope")?,
             rate_headers: named("rate_headers")?,
+            guarded_app: named("GuardedApp")?,
             request: named("Request")?,
             response: named("Response")?,
             response_call: module.getattr("Response")?.getattr("__call__")?.unbind(),

@@ -31,6 +31,7 @@ mod respond;
 mod route_app;
 mod router;
 mod run;
+mod seen;
 mod send;
 mod stream;
 mod writer;
@@ -43,6 +44,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<run::RequestRun>()?;
     module.add_class::<send::TrackedSend>()?;
     module.add_class::<index::RouteIndex>()?;
+    module.add_class::<seen::RoutesSeen>()?;
     module.add_class::<direct::DirectApp>()?;
     module.add_class::<direct::DirectAnswer>()?;
     module.add_function(wrap_pyfunction!(route_app::use_plans, module)?)

@@ -50,7 +50,10 @@ impl Progress {
         }
         let kwargs = PyDict::new(py);
         kwargs.set_item(intern!(py, "request"), self.request(py)?)?;
-        kwargs.set_item(intern!(py, "body"), self.body_for_errors(py)?)?;
+        // JSON's null is a body, too.
+        if let Some(body) = self.body_for_errors(py)? {
+            kwargs.set_item(intern!(py, "body"), body)?;
+        }
         kwargs.set_item(intern!(py, "background"), self.background.as_ref())?;
         kwargs.set_item(intern!(py, "response"), self.temporal_response(py)?)?;
         kwargs.set_item(intern!(py, "shared"), shared)?;

@@ -21,7 +21,7 @@ use super::call::Job;
 use super::channel::Channel;
 use super::fill::ReadyBody;
 use super::form::FormState;
-use super::guard::Extra;
+use super::guard::{Admitted, Extra};
 use super::helpers::Helpers;
 use super::leave::Leave;
 use super::plan::{Kind, Node, Plan};
@@ -113,11 +113,17 @@ pub(crate) struct Progress {
     pub(super) tracked: Option<Py<TrackedSend>>,
     /// What rate limits have every answer say.
     pub(super) extra: Extra,
+    /// What they refuse the request with.
+    refusal: Option<PyErr>,
 }
 
 impl Progress {
     /// A request that has not begun.
-    pub(crate) fn new(plan: Arc<Plan>, channel: Channel) -> Self {
+    pub(crate) fn new(plan: Arc<Plan>, channel: Channel, admitted: Admitted) -> Self {
+        let (extra, refusal) = match admitted.0 {
+            Ok(extra) => (extra, None),
+            Err(refusal) => (Extra::new(), Some(refusal)),
+        };
         let mut values = Vec::new();
         values.resize_with(plan.arguments, || None);
         let mut shared = Vec::new();
@@ -146,7 +152,8 @@ impl Progress {
             started: false,
             answered: false,
             tracked: None,
-            extra: Extra::new(),
+            extra,
+            refusal,
         }
     }
 
@@ -171,17 +178,12 @@ impl Progress {
 
     /// The first step.
     pub(crate) fn begin<'py>(&mut self, py: Python<'py>) -> Next<'py> {
-        let next = self.admit(py).and_then(|()| self.read_body(py));
+        let next = match self.refusal.take() {
+            Some(refusal) => Err(refusal),
+            None => self.read_body(py),
+        };
         let next = self.or_fail(py, next);
         self.close_files(py, next)
-    }
-
-    /// Asks the route's rate limits. Under ASGI they were asked by the app around this route's.
-    fn admit(&mut self, py: Python<'_>) -> PyResult<()> {
-        if let (Some(guard), Channel::Native { exchange, .. }) = (&self.plan.guard, &self.channel) {
-            self.extra = guard.admit(py, exchange.as_ref())?;
-        }
-        Ok(())
     }
 
     /// Goes on after `awaiting` ended with `result`.

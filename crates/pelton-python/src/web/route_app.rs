@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::channel::Channel;
+use super::guard::Admitted;
 use super::plan::Plan;
 use super::run::RequestRun;
 
@@ -60,7 +61,9 @@ impl RouteApp {
         }
         let channel =
             Channel::Asgi { scope: scope.unbind(), receive: receive.unbind(), send: send.unbind() };
-        Ok(Bound::new(py, RequestRun::new(self.plan.clone(), channel))?.into_any())
+        // The app around this one has asked the rate limits.
+        let run = RequestRun::new(self.plan.clone(), channel, Admitted::default());
+        Ok(Bound::new(py, run)?.into_any())
     }
 
     /// The reference path's app.

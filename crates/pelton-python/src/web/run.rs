@@ -12,6 +12,7 @@ use pyo3::types::PyString;
 
 use super::call::{self, Stepped};
 use super::channel::Channel;
+use super::guard::Admitted;
 use super::plan::Plan;
 use super::progress::{Awaiting, Next, Progress};
 use crate::event_loop::GilBound;
@@ -47,9 +48,9 @@ enum Input<'a, 'py> {
 }
 
 impl RequestRun {
-    /// A request of `plan` that came through `channel`.
-    pub(crate) fn new(plan: Arc<Plan>, channel: Channel) -> Self {
-        let progress = Box::new(Progress::new(plan.clone(), channel));
+    /// A request of `plan` that came through `channel`, and what its rate limits said.
+    pub(crate) fn new(plan: Arc<Plan>, channel: Channel, admitted: Admitted) -> Self {
+        let progress = Box::new(Progress::new(plan.clone(), channel, admitted));
         Self { plan, state: GilBound::new(RefCell::new(State::Unstarted(progress))) }
     }
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, NoMatchFound, compile_path
 from starlette.types import Receive, Scope, Send
 
+from ... import _core
 from .. import params
 from ..datastructures import DefaultPlaceholder, first_set
 from ..guard.app import DeadlineOption, nearest
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 MATCHED = "pelton.matched_route"
 """Key in the child scope of a match: the route that an included router matched."""
+
+_INCLUSION = "included_router"
+"""Key in the scope's ``fastapi`` dict: the inclusion whose router is being asked."""
 
 
 @dataclass
@@ -220,8 +224,9 @@ class IncludedRouter(BaseRoute):
     def __init__(self, inclusion: Inclusion) -> None:
         self.inclusion = inclusion
         self._lock = threading.Lock()
-        self._version: int | None = None
+        self._seen: _core.RoutesSeen | None = None
         self._routes: list[RouteContext] = []
+        self._candidates: list[RouteContext | IncludedRouter] = []
         self._last_routes: list[RouteContext] = []
 
     @property
@@ -236,19 +241,28 @@ class IncludedRouter(BaseRoute):
         return self._routes
 
     @property
+    def candidates(self) -> "list[RouteContext | IncludedRouter]":
+        """What is asked in turn: the routes, those of routers inside among them, and the
+        inclusions whose routers decide themselves."""
+        self._refresh()
+        return self._candidates
+
+    @property
     def low_priority_contexts(self) -> list[RouteContext]:
         """The routes that are tried when no other route of the app matches."""
         self._refresh()
         return self._last_routes
 
     def _refresh(self) -> None:
-        if self._version == self.router.routes_version():
+        if self._is_current():
             return
         with self._lock:
-            version = self.router.routes_version()
-            if self._version == version:
+            if self._is_current():
                 return
+            # First of all: a route that is added meanwhile makes it old at once.
+            seen = self.router.routes_seen()
             contexts: list[RouteContext] = []
+            candidates: list[RouteContext | IncludedRouter] = []
             last = [
                 RouteContext(route, effective)
                 for route in self.router.low_priority_routes
@@ -258,26 +272,62 @@ class IncludedRouter(BaseRoute):
                 if isinstance(route, IncludedRouter):
                     inner = IncludedRouter(route.inclusion.within(self.inclusion))
                     contexts.extend(inner.contexts)
+                    candidates.extend([inner] if inner.router.decides else inner.candidates)
                     last.extend(inner.low_priority_contexts)
                 elif (effective := self.inclusion.apply(route)) is not None:
                     contexts.append(RouteContext(route, effective))
-            self._routes, self._last_routes = contexts, last
-            self._version = version
+                    candidates.append(contexts[-1])
+            self._routes, self._candidates, self._last_routes = contexts, candidates, last
+            self._seen = seen
+
+    def _is_current(self) -> bool:
+        return self._seen is not None and self._seen.is_current()
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """The first full match among the routes, else the first for another method."""
-        partial: Scope | None = None
-        for context in self.contexts:
-            match, child_scope = match_context(context, scope)
+        """The first full match among the routes, else the first for another method; what the
+        router's class says, if it has its say."""
+        if not self.router.decides:
+            match, child_scope, found = self.find(scope)
+            return match, child_scope if found is None else {**child_scope, MATCHED: found}
+        state: dict[str, Any] = scope.setdefault("fastapi", {})
+        before = state.get(_INCLUSION)
+        state[_INCLUSION] = self
+        try:
+            return self.router.matches(scope)[0], {}
+        finally:
+            state[_INCLUSION] = before
+
+    def find(self, scope: Scope) -> "tuple[Match, Scope, RouteContext | IncludedRouter | None]":
+        """The first that matches in full, else the first for another method, and what it adds to
+        the scope."""
+        partial: tuple[Match, Scope, RouteContext | IncludedRouter | None] = (Match.NONE, {}, None)
+        for candidate in self.candidates:
+            if isinstance(candidate, IncludedRouter):
+                match, child_scope = candidate.matches(scope)
+            else:
+                match, child_scope = match_context(candidate, scope)
             if match == Match.FULL:
-                return match, {**child_scope, MATCHED: context}
-            if match == Match.PARTIAL and partial is None:
-                partial = {**child_scope, MATCHED: context}
-        return (Match.NONE, {}) if partial is None else (Match.PARTIAL, partial)
+                return match, child_scope, candidate
+            if match == Match.PARTIAL and partial[2] is None:
+                partial = (match, child_scope, candidate)
+        return partial
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands the request to the route that `matches` found."""
-        await handle_context(scope.pop(MATCHED), scope, receive, send)
+        """Hands the request to the route that `matches` found, or to the router's class."""
+        if self.router.decides:
+            scope.setdefault("fastapi", {})[_INCLUSION] = self
+            await self.router.handle(scope, receive, send)
+            return
+        await _handle_candidate(scope.pop(MATCHED), scope, receive, send)
+
+    async def handle_found(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Finds the route again, for a router whose class was asked in between."""
+        _, child_scope, found = self.find(scope)
+        if found is None:
+            await self.router.default(scope, receive, send)
+            return
+        scope.update(child_scope)
+        await _handle_candidate(found, scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> Any:
         """The URL of the first route of that name and those parameters."""
@@ -287,6 +337,21 @@ class IncludedRouter(BaseRoute):
             except NoMatchFound:
                 continue
         raise NoMatchFound(name, path_params)
+
+
+async def _handle_candidate(
+    candidate: RouteContext | IncludedRouter, scope: Scope, receive: Receive, send: Send
+) -> None:
+    if isinstance(candidate, IncludedRouter):
+        await candidate.handle(scope, receive, send)
+    else:
+        await handle_context(candidate, scope, receive, send)
+
+
+def inclusion_of(scope: Scope, router: "APIRouter") -> IncludedRouter | None:
+    """The inclusion through which `router` is being asked; `None`: it is not."""
+    inclusion: IncludedRouter | None = scope.get("fastapi", {}).get(_INCLUSION)
+    return inclusion if inclusion is not None and inclusion.router is router else None
 
 
 def matched_in(child_scope: Scope) -> RouteContext | None:

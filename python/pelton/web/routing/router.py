@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from typing_extensions import Unpack
 
+from ... import _core
 from .. import params
 from ..datastructures import Default, DefaultPlaceholder, first_set
 from ..exceptions import FastAPIError
@@ -35,6 +36,7 @@ from .included import (
     IncludedRouter,
     Inclusion,
     RouteContext,
+    inclusion_of,
     iter_route_contexts,
     matched_in,
 )
@@ -110,41 +112,34 @@ class APIRouter(Operations, routing.Router):
         self.low_priority_routes: list[BaseRoute] = []
         self._frontends: FrontendRouteGroup | None = None
         self._own_version = 0
-        self._searched: tuple[int, RouteSearch] | None = None
+        self._searched: tuple[_core.RoutesSeen, RouteSearch] | None = None
 
     # Routes change: what was made of them is made again.
 
-    def routes_version(self) -> int:
-        """A number that differs whenever this router, or one inside it, has new routes."""
-        seen: set[int] = set()
+    def routes_seen(self) -> _core.RoutesSeen:
+        """What tells whether this router, or one inside it, has other routes since."""
+        return _core.RoutesSeen(self.routers())
 
-        def count(router: "APIRouter") -> int:
-            if id(router) in seen:
-                return 0
-            seen.add(id(router))
-            # The number of routes, too: users append to the list themselves.
-            return (
-                router._own_version
-                + len(router.routes)
-                + sum(
-                    count(route.router)
-                    for route in router.routes
-                    if isinstance(route, IncludedRouter)
-                )
-            )
-
-        return count(self)
+    def routers(self) -> "list[APIRouter]":
+        """This router and all those inside it, each once."""
+        found = {id(self): self}
+        open_ = [self]
+        while open_:
+            for route in open_.pop().routes:
+                if isinstance(route, IncludedRouter) and id(route.router) not in found:
+                    found[id(route.router)] = route.router
+                    open_.append(route.router)
+        return list(found.values())
 
     def route_contexts(self) -> Iterator[RouteContext]:
         """All routes in the order they are tried, included ones with their full paths."""
         return iter_route_contexts(self.routes)
 
-    def _contains(self, router: "APIRouter") -> bool:
-        return any(
-            route.router is router or route.router._contains(router)
-            for route in self.routes
-            if isinstance(route, IncludedRouter)
-        )
+    @property
+    def decides(self) -> bool:
+        """Whether its class has a way of its own to find its routes, or to let them answer."""
+        kind = type(self)
+        return kind.matches is not APIRouter.matches or kind.handle is not APIRouter.handle
 
     # Declaring routes.
 
@@ -341,7 +336,7 @@ class APIRouter(Operations, routing.Router):
             "Cannot include the same APIRouter instance into itself. "
             "Did you mean to include a different router?"
         )
-        assert not router._contains(self), (
+        assert all(inside is not self for inside in router.routers()), (
             "Cannot include an APIRouter instance that already includes this router. "
             "Did you mean to include a different router?"
         )
@@ -397,6 +392,20 @@ class APIRouter(Operations, routing.Router):
 
     # Serving.
 
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether a request is for a route of this router, as the inclusion being tried sees it.
+
+        An override is asked before the routes of an included router are tried.
+        """
+        inclusion = inclusion_of(scope, self)
+        return (Match.NONE, {}) if inclusion is None else inclusion.find(scope)[:2]
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets the route answer that `matches` found; an override is called in its place."""
+        inclusion = inclusion_of(scope, self)
+        answer = self.app if inclusion is None else inclusion.handle_found
+        await answer(scope, receive, send)
+
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Finds the route and lets it answer; 404 if there is none."""
         assert scope["type"] in ("http", "websocket", "lifespan")
@@ -429,9 +438,8 @@ class APIRouter(Operations, routing.Router):
         return partial
 
     def _search(self) -> RouteSearch:
-        version = self.routes_version()
-        if self._searched is None or self._searched[0] != version:
-            self._searched = (version, RouteSearch(self.routes))
+        if self._searched is None or not self._searched[0].is_current():
+            self._searched = (self.routes_seen(), RouteSearch(self.routes))
         return self._searched[1]
 
     def _redirect(self, scope: Scope) -> Response | None:

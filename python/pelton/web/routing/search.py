@@ -25,10 +25,14 @@ class RouteSearch:
 
         entries: list[tuple[BaseRoute, RouteContext | None]] = []
         for route in routes:
-            if type(route) is IncludedRouter:
-                entries.extend((route, context) for context in route.contexts)
-            else:
+            if type(route) is not IncludedRouter or route.router.decides:
                 entries.append((route, None))
+                continue
+            for found in route.candidates:
+                if isinstance(found, RouteContext):
+                    entries.append((route, found))
+                else:
+                    entries.append((found, None))
         self._entries = entries
         self._index: _core.RouteIndex | None = None
         if len(entries) >= _MANY:
