@@ -13,12 +13,12 @@ from pelton.cli import main
 
 APPLICATION = """
 from pelton.web import APIRouter, FastAPI, UploadFile, WebSocket
-from pelton.web.middleware.gzip import GZipMiddleware
+from pelton.web.middleware.httpsredirect import HTTPSRedirectMiddleware
 from pelton.web.responses import EventSourceResponse
 
 app = FastAPI()
 behind = FastAPI()
-behind.add_middleware(GZipMiddleware)
+behind.add_middleware(HTTPSRedirectMiddleware)
 
 @app.get("/events", response_class=EventSourceResponse)
 async def events(): ...
@@ -78,7 +78,7 @@ def test_doctor_says_that_an_app_is_entered_through_asgi(
 ) -> None:
     assert main(["doctor", "doctored:behind", "--app-dir", app_dir]) == 0
     shown = capsys.readouterr().out
-    assert "through ASGI, then to the plans: it has middleware (GZipMiddleware)" in shown
+    assert "through ASGI, then to the plans: it has middleware (HTTPSRedirectMiddleware)" in shown
 
 
 def test_doctor_takes_any_asgi_app(capsys: pytest.CaptureFixture[str], app_dir: str) -> None:

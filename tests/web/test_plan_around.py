@@ -14,11 +14,12 @@ from pelton.web import APIRouter, Depends, FastAPI, Query, Request, Response
 from pelton.web._plan_routes import why_asgi
 from pelton.web.exceptions import RequestValidationError
 from pelton.web.middleware import Middleware
+from pelton.web.middleware.compression import CompressionMiddleware
 from pelton.web.middleware.cors import CORSMiddleware
 from pelton.web.middleware.gzip import GZipMiddleware
 from pelton.web.middleware.trustedhost import TrustedHostMiddleware
 from pelton.web.responses import JSONResponse
-from tests.web.plan_paths import check
+from tests.web.plan_paths import Outcome, check
 
 Next = Callable[[Request], Awaitable[Response]]
 
@@ -72,8 +73,6 @@ async def through(request: Request, call_next: Next) -> Response:
 STACKS: dict[str, list[Any]] = {
     "pure ASGI": [Middleware(Adding)],
     "function": [Middleware(BaseHTTPMiddleware, dispatch=through)],
-    "gzip": [Middleware(GZipMiddleware, minimum_size=100)],
-    "session": [Middleware(SessionMiddleware, secret_key="secret")],
     "several": [
         Middleware(GZipMiddleware, minimum_size=100),
         Middleware(Adding),
@@ -105,8 +104,24 @@ LET_PASS: dict[str, list[Any]] = {
         Middleware(TrustedHostMiddleware, allowed_hosts=["*.example.com", "testserver", "www.a.b"])
     ],
     "any host": [Middleware(TrustedHostMiddleware)],
+    "any origin": [Middleware(CORSMiddleware, allow_origins=["*"], expose_headers=["x-last"])],
+    "any origin, credentials": [
+        Middleware(CORSMiddleware, allow_origins=["*"], allow_credentials=True)
+    ],
+    "origins by pattern": [Middleware(CORSMiddleware, allow_origin_regex="http://[a-c]")],
+    "gzip": [Middleware(GZipMiddleware, minimum_size=100)],
+    "gzip in a thread": [Middleware(GZipMiddleware, minimum_size=100, thread_minimum_size=200)],
+    "compression": [Middleware(CompressionMiddleware, minimum_size=100)],
+    "session": [Middleware(SessionMiddleware, secret_key="secret")],
 }
 LET_PASS["both"] = [*LET_PASS["hosts"], *LET_PASS["CORS"]]
+LET_PASS["all"] = [
+    *LET_PASS["gzip"],
+    *LET_PASS["hosts"],
+    *LET_PASS["session"],
+    *LET_PASS["any origin, credentials"],
+    *LET_PASS["compression"],
+]
 
 
 def vary_app(stack: str) -> FastAPI:
@@ -120,6 +135,11 @@ def vary_app(stack: str) -> FastAPI:
         if several:
             made.headers.append("vary", "cookie")
         return made if plain else {}
+
+    @app.get("/short")
+    async def short(response: Response) -> Any:
+        response.headers["access-control-allow-origin"] = "theirs"
+        return "short"
 
     @app.get("/streamed")
     async def streamed() -> AsyncIterator[int]:
@@ -137,14 +157,60 @@ def vary_app(stack: str) -> FastAPI:
     "url",
     [
         *("/items/3", "/items/x", "/raises", "/vary", "/vary?several=1", "/vary?plain=1"),
-        *("/vary?plain=1&several=1", "/streamed", "/unhandled"),
+        *("/vary?plain=1&several=1", "/short", "/streamed", "/unhandled"),
     ],
 )
 def test_middleware_that_lets_a_request_pass_is_not_entered(stack: str, url: str) -> None:
     app = vary_app(stack)
     check(app, "GET", url, headers={})
-    with_origin = {"origin": "http://a"}
-    check(app, "GET", url, headers=with_origin, is_direct=stack in ("hosts", "any host"))
+    for headers in (
+        {"origin": "http://a", "cookie": "a=b"},
+        {"origin": "http://d", "accept-encoding": "br"},
+        {"origin": "http://b", "accept-encoding": "gzip"},
+    ):
+        check(app, "GET", url, headers=headers)
+
+
+@pytest.mark.parametrize("stack", [stack for stack in LET_PASS if "origin" in stack])
+def test_preflights_are_answered_by_the_middleware(stack: str) -> None:
+    headers = {"origin": "http://a", "access-control-request-method": "GET"}
+    outcome = check(vary_app(stack), "OPTIONS", "/items/3", headers=headers, is_direct=False)
+    assert outcome.status == 200
+    # Without what makes it one, it is a request of its own.
+    check(vary_app(stack), "OPTIONS", "/items/3", headers={"origin": "http://a"}, is_direct=False)
+
+
+def test_sessions_are_kept_and_ended() -> None:
+    app = FastAPI(middleware=LET_PASS["session"])
+
+    @app.get("/{what}")
+    async def act(what: str, request: Request, known: str = "") -> Any:
+        if what == "put":
+            request.session["name"] = "Ada"
+        elif what == "end":
+            request.session.clear()
+        return dict(request.session)
+
+    @app.get("/apart/from/it")
+    async def apart() -> str:
+        return "apart"
+
+    def fields(outcome: Outcome) -> dict[bytes, bytes]:
+        return dict(outcome.headers)
+
+    # The signature holds the second in which it was made.
+    def same(outcome: Outcome) -> Any:
+        return [outcome.status, outcome.body, list(fields(outcome))]
+
+    put = fields(check(app, "GET", "/put", same=same))
+    assert put[b"vary"] == b"Cookie"
+    cookie = {"cookie": put[b"set-cookie"].split(b";")[0].decode()}
+    assert check(app, "GET", "/read", headers=cookie).body == b'{"name":"Ada"}'
+    ended = fields(check(app, "GET", "/end", headers=cookie))
+    assert ended[b"set-cookie"].startswith(b"session=null")
+    assert b"set-cookie" not in fields(check(app, "GET", "/apart/from/it", headers=cookie))
+    forged = {"cookie": cookie["cookie"] + "x"}
+    assert check(app, "GET", "/read", headers=forged).body == b"{}"
 
 
 def test_cors_says_that_answers_vary() -> None:
@@ -175,8 +241,8 @@ def test_what_middleware_adds_is_there() -> None:
     outcome = check(app, "GET", "/items/3", is_direct=False)
     assert (b"x-added", b"1") in outcome.headers
     assert b"true" in outcome.body
-    session = routes(FastAPI(middleware=STACKS["session"]))
-    assert check(session, "POST", "/session?value=4", is_direct=False).body == b'{"value":4}'
+    session = routes(FastAPI(middleware=LET_PASS["session"]))
+    assert check(session, "POST", "/session?value=4").body == b'{"value":4}'
 
 
 def test_mounted_applications_have_plans() -> None:

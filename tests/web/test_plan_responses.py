@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 from pydantic import BaseModel, Field, field_validator
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.staticfiles import StaticFiles
 
 from pelton.web import APIRouter, FastAPI, Response, _plan, _plan_routes
@@ -348,7 +348,7 @@ def test_apps_with_middleware_are_left_to_asgi() -> None:
     app = FastAPI()
     assert _plan_routes.app_spec(app) is not None
     with_middleware = FastAPI()
-    with_middleware.add_middleware(GZipMiddleware)
+    with_middleware.add_middleware(HTTPSRedirectMiddleware)
     assert _plan_routes.app_spec(with_middleware) is None
     below = FastAPI()
     below.root_path = "/api"

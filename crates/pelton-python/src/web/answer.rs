@@ -42,32 +42,28 @@ impl Progress {
             }
             Some(Answer::Json { status, body, extra }) => {
                 let extra = extra.as_ref().map(|extra| extra.bind(py));
-                match &self.channel {
-                    Channel::Native { exchange, layers, .. } => {
-                        let pairs = extra.map(collect_fields).transpose()?.unwrap_or_default();
-                        let mut vary = Vec::new();
-                        let mut headers = Vec::with_capacity(2 + pairs.len());
-                        headers.push(JSON);
-                        let pairs = pairs.iter();
-                        headers
-                            .extend(pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
-                        layers.add_fields(&mut headers, &mut vary);
-                        headers.extend(borrowed(&self.extra));
-                        let body = match body {
-                            Payload::Rust(bytes) => Body::Bytes(bytes),
-                            Payload::Python(bytes) => Body::Python(bytes.bind(py).clone()),
-                        };
-                        exchange.respond(py, *status, &headers, body)?;
-                        self.started = true;
-                        self.run_background(py)
-                    }
-                    Channel::Asgi { send, .. } => {
-                        let length = body.as_slice(py).len();
-                        let message = start_message(py, *status, length, extra)?;
-                        self.started = true;
-                        Ok(Next::Await(send.bind(py).call1((message,))?, Awaiting::AsgiStart))
-                    }
+                let length = body.as_slice(py).len();
+                if let Channel::Native { exchange, layers, .. } = &self.channel
+                    && layers.are_known(length, self.request.is_some())
+                {
+                    let pairs = extra.map(collect_fields).transpose()?.unwrap_or_default();
+                    let mut headers = Vec::with_capacity(1 + pairs.len() + self.extra.len());
+                    headers.push(JSON);
+                    let pairs = pairs.iter();
+                    headers.extend(pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+                    headers.extend(borrowed(&self.extra));
+                    let body = match body {
+                        Payload::Rust(bytes) => Body::Bytes(bytes),
+                        Payload::Python(bytes) => Body::Python(bytes.bind(py).clone()),
+                    };
+                    layers.respond(py, exchange.as_ref(), *status, &headers, body)?;
+                    self.started = true;
+                    return self.run_background(py);
                 }
+                let message = start_message(py, *status, length, extra)?;
+                let sending = self.asgi_send(py)?.call1((message,))?;
+                self.started = true;
+                Ok(Next::Await(sending, Awaiting::AsgiStart))
             }
             None => self.run_background(py),
         }
@@ -75,9 +71,8 @@ impl Progress {
 
     /// The second message of a response that the plan wrote.
     pub(super) fn send_asgi_body<'py>(&mut self, py: Python<'py>) -> PyResult<Next<'py>> {
-        let (Some(Answer::Json { body, .. }), Channel::Asgi { send, .. }) =
-            (&self.answer, &self.channel)
-        else {
+        let send = self.asgi_send(py)?;
+        let Some(Answer::Json { body, .. }) = &self.answer else {
             return self.run_background(py);
         };
         let message = PyDict::new(py);
@@ -87,7 +82,15 @@ impl Progress {
             Payload::Python(bytes) => bytes.bind(py).clone(),
         };
         message.set_item(intern!(py, "body"), bytes)?;
-        Ok(Next::Await(send.bind(py).call1((message,))?, Awaiting::AsgiBody))
+        Ok(Next::Await(send.call1((message,))?, Awaiting::AsgiBody))
+    }
+
+    /// The ASGI `send` for what the plan wrote: the caller's, or the one of the app's layers.
+    fn asgi_send<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match &self.channel {
+            Channel::Asgi { send, .. } => Ok(send.bind(py).clone()),
+            Channel::Native { .. } => Ok(self.tracked_send(py)?.into_any()),
+        }
     }
 
     /// The background tasks, after a response that the plan wrote.
@@ -113,14 +116,14 @@ impl Progress {
         let py = response.py();
         if let Channel::Native { exchange, layers, .. } = &self.channel
             && let Some(plain) = PlainResponse::of(Helpers::of(py)?, response)?
+            && layers.are_known(plain.body.as_bytes().len(), self.request.is_some())
         {
-            let mut vary = Vec::new();
             let fields = plain.headers.iter();
             let mut headers: Vec<_> =
                 fields.map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-            layers.add_fields(&mut headers, &mut vary);
             headers.extend(borrowed(&self.extra));
-            exchange.respond(py, plain.status, &headers, Body::Python(plain.body))?;
+            let body = Body::Python(plain.body);
+            layers.respond(py, exchange.as_ref(), plain.status, &headers, body)?;
             self.started = true;
             let tasks = response.getattr(intern!(py, "background"))?;
             return self.run_tasks(py, Some(tasks));

@@ -111,7 +111,7 @@ impl Channel {
                 if let Some(parameters) = parameters {
                     scope.set_item(intern!(py, "path_params"), parameters?)?;
                 }
-                let send = layers.complete(&scope, route, send)?;
+                let send = layers.complete(&scope, route, &receive, send)?;
                 Ok(AsgiParts { scope, receive, send })
             }
         }

@@ -1,75 +1,93 @@
 //! What an app has around its routes, for requests that come past it.
 //!
-//! Middleware that would only look at a request and let it pass does so here: CORS, where the
-//! request has no `Origin`, and trusted hosts, where the host is one. All else takes the ASGI way.
+//! Middleware of which all is known is not entered: trusted hosts are compared here, and what CORS
+//! says of a response is added here. Of what else a layer may do to a response, it is known which
+//! responses it leaves as they are; the others are sent through the layers' own `send`. All other
+//! middleware, and what these would refuse or answer themselves, takes the ASGI way.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
-use crate::exchange::RequestHead;
+use super::cors::Cors;
+use crate::exchange::{Body, Exchange, RequestHead};
 
 /// An app's layers.
 pub(crate) struct Layers {
     /// `_plan_layers.AppLayers`.
     pub(crate) object: Py<PyAny>,
-    /// Whether CORS is among them.
-    cors: bool,
-    /// For each layer of trusted hosts the names, and those that begin with a star.
-    hosts: Vec<Vec<String>>,
+    /// Outermost first.
+    layers: Vec<Layer>,
+}
+
+/// What a layer does, from `_plan_layers.AppLayers.kinds`.
+enum Layer {
+    /// It refuses other hosts than these, of which some begin with a star.
+    Hosts(Vec<String>),
+    Cors(Cors),
+    /// It leaves bodies that are shorter than this as they are.
+    Compression(usize),
+    /// It does something only for those who take the request.
+    Session,
 }
 
 impl Layers {
     /// Reads an `AppLayers`.
     pub(crate) fn from_object(object: Bound<'_, PyAny>) -> PyResult<Self> {
-        Ok(Self {
-            cors: object.getattr("has_cors")?.extract()?,
-            hosts: object.getattr("hosts")?.extract()?,
-            object: object.unbind(),
-        })
+        let mut layers = Vec::new();
+        for kind in object.getattr("kinds")?.try_iter()? {
+            layers.push(Layer::from_kind(kind?.cast::<PyTuple>()?)?);
+        }
+        Ok(Self { layers, object: object.unbind() })
     }
 
     /// Whether all of them would let the request pass as it is.
     pub(crate) fn let_pass(&self, head: &RequestHead<'_>) -> bool {
-        if self.cors && head.headers.get(b"origin").is_some() {
-            return false;
-        }
-        self.hosts.is_empty() || {
-            let host = head.headers.get(b"host").and_then(plain_host);
-            host.is_some_and(|host| self.hosts.iter().all(|names| is_one_of(&host, names)))
-        }
+        self.layers.iter().all(|layer| match layer {
+            Layer::Hosts(names) => {
+                let host = head.headers.get(b"host").and_then(plain_host);
+                host.is_some_and(|host| is_one_of(&host, names))
+            }
+            Layer::Cors(_) => !Cors::is_preflight(head),
+            Layer::Compression(_) | Layer::Session => true,
+        })
     }
 
-    /// Adds to a response's fields what the layers add; `vary` is room for one of them.
-    pub(crate) fn add_fields<'a>(
+    /// Whether a response can be sent by [`respond`](Self::respond), or must go through their own
+    /// `send`. `is_request_taken`: somebody had the `Request`.
+    pub(crate) fn are_known(&self, body_length: usize, is_request_taken: bool) -> bool {
+        self.layers.iter().all(|layer| match layer {
+            Layer::Hosts(_) | Layer::Cors(_) => true,
+            Layer::Compression(minimum) => body_length < *minimum,
+            Layer::Session => !is_request_taken,
+        })
+    }
+
+    /// Answers a request, with what the layers add to the fields.
+    pub(crate) fn respond(
         &self,
-        fields: &mut Vec<(&'a [u8], &'a [u8])>,
-        vary: &'a mut Vec<u8>,
-    ) {
-        if !self.cors {
-            return;
-        }
-        let mut place = None;
-        let mut number = 0;
-        fields.retain(|(name, value)| {
-            let is_vary = name.eq_ignore_ascii_case(b"vary");
-            if is_vary {
-                vary.extend_from_slice(value);
-                vary.extend_from_slice(b", ");
-            }
-            let is_first = is_vary && place.is_none();
-            if is_first {
-                place = Some(number);
-            }
-            let kept = is_first || !is_vary;
-            number += usize::from(kept);
-            kept
+        py: Python<'_>,
+        exchange: &dyn Exchange,
+        status: u16,
+        fields: &[(&[u8], &[u8])],
+        body: Body<'_>,
+    ) -> PyResult<()> {
+        let cors = self.layers.iter().find_map(|layer| match layer {
+            Layer::Cors(cors) => Some(cors),
+            _ => None,
         });
-        vary.extend_from_slice(b"Origin");
-        let vary: &'a [u8] = vary;
-        match place {
-            Some(number) => fields[number].1 = vary,
-            None => fields.push((b"vary", vary)),
+        let Some(cors) = cors else {
+            return exchange.respond(py, status, fields, body);
+        };
+        let mut added = Ok(Vec::new());
+        exchange.with_head(&mut |head| added = cors.fields(py, &head));
+        let (added, vary) = (added?, varying(fields));
+        let mut fields = fields.to_vec();
+        for (name, value) in &added {
+            set(&mut fields, name, value);
         }
+        set(&mut fields, b"vary", &vary);
+        exchange.respond(py, status, &fields, body)
     }
 
     /// Adds to a request's scope what the layers and the routing would have added; gives the `send`
@@ -78,10 +96,51 @@ impl Layers {
         &self,
         scope: &Bound<'py, PyDict>,
         route: &Py<PyAny>,
+        receive: &Bound<'py, PyAny>,
         send: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = scope.py();
-        self.object.bind(py).call_method1(pyo3::intern!(py, "complete"), (scope, route, send))
+        let object = self.object.bind(scope.py());
+        object.call_method1(pyo3::intern!(scope.py(), "complete"), (scope, route, receive, send))
+    }
+}
+
+impl Layer {
+    fn from_kind(kind: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        Ok(match kind.get_item(0)?.extract::<String>()?.as_str() {
+            "hosts" => Self::Hosts(kind.get_item(1)?.extract()?),
+            "cors" => Self::Cors(Cors::from_kind(kind)?),
+            "compression" => Self::Compression(kind.get_item(1)?.extract()?),
+            "session" => Self::Session,
+            other => return Err(PyValueError::new_err(format!("{other} is no kind of layer"))),
+        })
+    }
+}
+
+/// All that the fields name in `vary`, and `Origin`.
+fn varying(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut vary = Vec::new();
+    for (name, value) in fields {
+        if name.eq_ignore_ascii_case(b"vary") {
+            vary.extend_from_slice(value);
+            vary.extend_from_slice(b", ");
+        }
+    }
+    vary.extend_from_slice(b"Origin");
+    vary
+}
+
+/// Puts a field in the place of the first of its name, and takes out the others; else at the end.
+fn set<'a>(fields: &mut Vec<(&'a [u8], &'a [u8])>, name: &'a [u8], value: &'a [u8]) {
+    let mut is_set = false;
+    fields.retain_mut(|field| {
+        if !field.0.eq_ignore_ascii_case(name) {
+            return true;
+        }
+        *field = (name, value);
+        !std::mem::replace(&mut is_set, true)
+    });
+    if !is_set {
+        fields.push((name, value));
     }
 }
 

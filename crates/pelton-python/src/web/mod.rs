@@ -11,6 +11,7 @@ mod answer;
 mod app;
 mod call;
 mod channel;
+mod cors;
 mod direct;
 mod errors;
 mod extract;
