@@ -7,6 +7,48 @@ use crate::id::JobId;
 use crate::job::{Edge, On};
 use crate::state::State;
 
+/// How a job hangs together with others of its workflow.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Ties {
+    /// Jobs that it waits for, or waited.
+    pub inputs: u32,
+    /// Those of them without an end that it could go on with.
+    pub pending: u32,
+    /// Edges to jobs that wait for it.
+    pub children: u32,
+}
+
+/// The ties of all jobs at the ends of `edges`. `succeeded` knows the parents that were there
+/// before.
+pub fn ties(edges: &[Edge], succeeded: impl Fn(JobId) -> bool) -> HashMap<JobId, Ties> {
+    let mut ties: HashMap<JobId, Ties> = HashMap::new();
+    for edge in edges {
+        let done = edge.on == On::Success && succeeded(edge.parent);
+        let child = ties.entry(edge.child).or_default();
+        child.inputs += 1;
+        child.pending += u32::from(!done);
+        ties.entry(edge.parent).or_default().children += 1;
+    }
+    ties
+}
+
+/// Of `jobs`, those that are written, since no other has their key (`ids` has their own id); and
+/// the edges that lead to them, from the jobs that stand for their parents.
+pub fn resolve(
+    jobs: impl Iterator<Item = JobId>,
+    ids: &[JobId],
+    edges: &[Edge],
+) -> (HashSet<JobId>, Vec<Edge>) {
+    let real: HashMap<JobId, JobId> = jobs.zip(ids.iter().copied()).collect();
+    let own = real.iter().filter(|(job, id)| job == id);
+    let written: HashSet<JobId> = own.map(|(job, _)| *job).collect();
+    let kept = edges.iter().filter(|edge| written.contains(&edge.child));
+    let edges =
+        kept.map(|edge| Edge { parent: *real.get(&edge.parent).unwrap_or(&edge.parent), ..*edge });
+    let edges = edges.collect();
+    (written, edges)
+}
+
 /// Refuses edges that could never be fulfilled: whose child is not among `new` jobs, that use an
 /// input position twice, or that lead in a circle.
 pub fn check(new: &HashSet<JobId>, edges: &[Edge]) -> Result<(), BrokerError> {
@@ -140,6 +182,25 @@ mod tests {
             })
             .collect();
         check(&new, &edges)
+    }
+
+    #[test]
+    fn jobs_that_are_there_take_the_place_of_parents() {
+        let edge = |parent, child| Edge {
+            parent: id(parent),
+            child: id(child),
+            position: 0,
+            on: On::Success,
+        };
+        // 2 is there already, as 9; 3 waits for it, and for 1; 2 itself is left alone.
+        let ids = [id(1), id(9), id(3)];
+        let edges = [edge(1, 2), edge(2, 3), edge(1, 3)];
+        let (written, edges) = resolve((1..=3).map(id), &ids, &edges);
+        assert_eq!(written, HashSet::from([id(1), id(3)]));
+        assert_eq!(edges, [edge(9, 3), edge(1, 3)]);
+        let ties = ties(&edges, |parent| parent == id(9));
+        assert_eq!(ties[&id(3)], Ties { inputs: 2, pending: 1, children: 0 });
+        assert_eq!(ties[&id(9)], Ties { inputs: 0, pending: 0, children: 1 });
     }
 
     #[test]

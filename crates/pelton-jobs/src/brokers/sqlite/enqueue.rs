@@ -12,15 +12,7 @@ use crate::id::JobId;
 use crate::job::{Edge, NewJob, On};
 use crate::state::{self, State};
 use crate::time::Time;
-use crate::workflow;
-
-/// How a job hangs together with others of its workflow.
-#[derive(Clone, Copy, Default)]
-struct Ties {
-    inputs: u32,
-    pending: u32,
-    children: u32,
-}
+use crate::workflow::{self, Ties};
 
 /// A parent that was there before.
 struct Elder {
@@ -90,25 +82,11 @@ impl SqliteBroker {
     ) -> Result<(), Fault> {
         let asked: HashSet<JobId> = jobs.iter().map(|job| job.id).collect();
         workflow::check(&asked, edges)?;
-        let real: HashMap<JobId, JobId> =
-            jobs.iter().zip(ids).map(|(job, id)| (job.id, *id)).collect();
-        let written: HashSet<JobId> =
-            jobs.iter().zip(ids).filter(|(job, id)| job.id == **id).map(|(_, id)| *id).collect();
-        let edges: Vec<Edge> = edges
-            .iter()
-            .filter(|edge| written.contains(&edge.child))
-            .map(|edge| Edge { parent: *real.get(&edge.parent).unwrap_or(&edge.parent), ..*edge })
-            .collect();
+        let (written, edges) = workflow::resolve(jobs.iter().map(|job| job.id), ids, edges);
         let elders = self.elders(&edges, &written)?;
-        let mut ties: HashMap<JobId, Ties> = HashMap::new();
-        for edge in &edges {
-            let done = edge.on == On::Success
-                && elders.get(&edge.parent).is_some_and(|elder| elder.state == State::Succeeded);
-            let child = ties.entry(edge.child).or_default();
-            child.inputs += 1;
-            child.pending += u32::from(!done);
-            ties.entry(edge.parent).or_default().children += 1;
-        }
+        let ties = workflow::ties(&edges, |parent| {
+            elders.get(&parent).is_some_and(|elder| elder.state == State::Succeeded)
+        });
         let mut rows: HashMap<JobId, i64> =
             elders.iter().map(|(id, elder)| (*id, elder.row)).collect();
         for job in jobs.iter().filter(|job| written.contains(&job.id)) {

@@ -4,9 +4,10 @@ use rusqlite::OptionalExtension;
 
 use super::SqliteBroker;
 use super::fault::Fault;
+use crate::attempt::{self, Attempt, Note};
 use crate::broker::{Chance, Progress, WorkerRow};
-use crate::job::{End, Lease, Outcome, Settled, check_blob};
-use crate::retry::{DEAD_TTL_MIN, Verdict};
+use crate::job::{End, Lease, Outcome, Settled};
+use crate::retry::DEAD_TTL_MIN;
 use crate::state::{self, Effect, Event, State};
 use crate::time::Time;
 
@@ -21,15 +22,6 @@ pub(super) struct Running {
     pub(super) attempt: u32,
     pub(super) started_at: Option<i64>,
     pub(super) worker: Option<String>,
-}
-
-/// What is written with a job's new state.
-#[derive(Default)]
-pub(super) struct Note<'a> {
-    pub(super) run_at: Option<Time>,
-    pub(super) error: Option<&'a [u8]>,
-    pub(super) reason: Option<&'a str>,
-    pub(super) signal: Option<&'a str>,
 }
 
 impl SqliteBroker {
@@ -64,6 +56,7 @@ impl SqliteBroker {
         now: Time,
         chance: &mut dyn Chance,
     ) -> Result<Settled, Fault> {
+        attempt::check(&outcome.end)?;
         let lease = outcome.lease;
         let stale = Settled { id: lease.id, state: None, run_at: None };
         if let End::Success(result) = &outcome.end {
@@ -74,61 +67,22 @@ impl SqliteBroker {
             });
         }
         let Some(running) = self.running(lease)? else { return Ok(stale) };
-        let mut note = Note::default();
-        let event = match &outcome.end {
-            End::Failure { error, retry, delay } => {
-                check_blob("error", error)?;
-                note.error = Some(error);
-                self.after_failure(&running, *retry, *delay, now, chance)?
-            }
-            End::Cancelled(reason) => {
-                note.reason = Some(reason).filter(|reason| !reason.is_empty()).map(String::as_str);
-                Event::CancelDone
-            }
-            End::Release | End::Suspend { .. } if running.cancel => Event::CancelDone,
-            End::Suspend { until, signal } => {
-                let came = match signal {
-                    Some(signal) => self.has_signal(lease.row, signal)?,
-                    None => false,
-                };
-                note.signal = signal.as_deref().filter(|_| !came);
-                Event::Suspended { at: if came { now } else { until.unwrap_or(Time::MAX) } }
-            }
-            End::Success(_) | End::Release => Event::Released,
+        let attempt = Attempt {
+            policy: self.policy(running.policy)?,
+            failures: running.failures,
+            cancel: running.cancel,
         };
-        match (event, &outcome.end) {
-            (Event::FailedAgain { at } | Event::Suspended { at }, _) => note.run_at = Some(at),
-            (Event::FailedForGood, End::Failure { retry: false, .. }) => {
-                note.reason = Some("failed, and is not to be retried");
-            }
-            (Event::FailedForGood, _) => note.reason = Some("failed, and has no retries left"),
-            _ => {}
-        }
+        let came = match &outcome.end {
+            End::Suspend { signal: Some(signal), .. } => self.has_signal(lease.row, signal)?,
+            _ => false,
+        };
+        let (event, note) = attempt.ended(&outcome.end, came, now, chance);
         let state = self.end_attempt(lease, &running, event, &note, now)?;
         Ok(Settled { state, run_at: note.run_at, ..stale })
     }
 
-    fn after_failure(
-        &mut self,
-        running: &Running,
-        retry: bool,
-        delay: Option<f64>,
-        now: Time,
-        chance: &mut dyn Chance,
-    ) -> Result<Event, Fault> {
-        let policy = self.policy(running.policy)?;
-        let verdict = policy.after_failure(running.failures + 1, delay, now, chance.next());
-        Ok(match verdict {
-            // Nobody wants the next attempt any more.
-            Verdict::Again(_) if retry && running.cancel => Event::CancelDone,
-            Verdict::Again(at) if retry => Event::FailedAgain { at },
-            _ => Event::FailedForGood,
-        })
-    }
-
     /// The common end: one statement, fenced. `false`: the lease was lost.
     fn succeed(&mut self, lease: Lease, result: &[u8], now: Time) -> Result<bool, Fault> {
-        check_blob("result", result)?;
         let Some(next) = state::step(State::Running, Event::Succeeded, now) else {
             return Ok(false);
         };

@@ -4,7 +4,8 @@ use rusqlite::Connection;
 
 use super::SqliteBroker;
 use super::fault::Fault;
-use super::finish::{Note, Running};
+use super::finish::Running;
+use crate::attempt::{self, Note};
 use crate::id::JobId;
 use crate::job::Lease;
 use crate::record::{AttemptRecord, HISTORY_MAX};
@@ -21,12 +22,7 @@ impl SqliteBroker {
         note: &Note<'_>,
         now: Time,
     ) -> Result<(), Fault> {
-        let ending = match event {
-            Event::FailedAgain { .. } | Event::FailedForGood => "failed",
-            Event::Lost | Event::LostForGood => "lost",
-            Event::CancelDone => "cancelled",
-            _ => return Ok(()),
-        };
+        let Some(ending) = attempt::ending(event) else { return Ok(()) };
         self.cached(
             "INSERT INTO pelton_attempts (job, token, attempt, worker, started_at, ended_at, \
              ending, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

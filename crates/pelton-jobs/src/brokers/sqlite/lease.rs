@@ -3,15 +3,19 @@
 use rusqlite::OptionalExtension;
 
 use super::fault::Fault;
-use super::limits::{Candidate, Gate};
+use super::limits::Limits;
 use super::{SqliteBroker, id_at};
 use crate::broker::{WorkerRow, WorkerSpec};
+use crate::gate::{self, Candidate};
 use crate::job::LeasedJob;
 use crate::state::{self, Event, State};
 use crate::time::Time;
 
 /// Due jobs made ready by one lease: more wait for the next, so that no write is long.
 const PROMOTE_MAX: i64 = 1000;
+
+/// Jobs that may be leased, with the numbers of their queues and limited tasks.
+type Ready = Vec<Candidate<i64, i64>>;
 
 /// A leased row, before its names are known.
 struct Taken {
@@ -35,23 +39,23 @@ impl SqliteBroker {
         self.end_expired(now)?;
         self.take_over_lost(now)?;
         let queues = self.open_queues(spec)?;
-        let mut gate = Gate::open(self, now)?;
-        let candidates = self.candidates(&queues, limit, &gate)?;
+        let mut limits = Limits::open(self, now)?;
+        let candidates = self.candidates(&queues, limit, &limits)?;
         self.turn = self.turn.wrapping_add(1);
         let mut leased = Vec::with_capacity(limit.min(1024));
         for candidate in candidates {
             if leased.len() == limit {
                 break;
             }
-            if !gate.admits(self, &candidate)? {
+            if !limits.admits(self, &candidate)? {
                 continue;
             }
             if let Some(taken) = self.take(candidate.row, worker, now)? {
-                gate.passed(&candidate);
+                limits.gate.passed(&candidate);
                 leased.push(self.with_names(taken)?);
             }
         }
-        gate.close(self)?;
+        limits.close(self)?;
         Ok(leased)
     }
 
@@ -62,9 +66,9 @@ impl SqliteBroker {
         now: Time,
     ) -> Result<Option<Time>, Fault> {
         let queues = self.open_queues(spec)?;
-        let mut gate = Gate::open(self, now)?;
-        for candidate in self.candidates(&queues, 1, &gate)? {
-            if gate.admits(self, &candidate)? {
+        let mut limits = Limits::open(self, now)?;
+        for candidate in self.candidates(&queues, 1, &limits)? {
+            if limits.admits(self, &candidate)? {
                 return Ok(Some(now));
             }
         }
@@ -74,7 +78,7 @@ impl SqliteBroker {
         let lost: Option<i64> = self
             .cached("SELECT min(lease_until) FROM pelton_workers")?
             .query_row([], |row| row.get(0))?;
-        let limited = gate.opens_at().map(|at| at.0);
+        let limited = limits.gate.opens_at().map(|at| at.0);
         Ok([due, lost, limited].into_iter().flatten().min().map(Time))
     }
 
@@ -115,41 +119,21 @@ impl SqliteBroker {
         Ok(rows)
     }
 
-    /// Ready jobs in the order in which they should run: by priority, then from each queue in turn
-    /// (so that a flood in one does not keep the others waiting), the oldest first. At least the
-    /// first `limit`, where there are as many; only the index is read but for limited tasks.
-    fn candidates(
-        &self,
-        queues: &[i64],
-        limit: usize,
-        gate: &Gate,
-    ) -> Result<Vec<Candidate>, Fault> {
-        let mut all = Vec::new();
-        for (place, queue) in queues.iter().enumerate() {
-            let turn = (place + self.turn) % queues.len();
+    /// Ready jobs in the order in which they should run. At least the first `limit`, where there
+    /// are as many; only the index is read but for limited tasks.
+    fn candidates(&self, queues: &[i64], limit: usize, limits: &Limits) -> Result<Ready, Fault> {
+        let mut all = Vec::with_capacity(queues.len());
+        for queue in queues {
             let mut of_queue = self.ready(*queue, 0, limit)?;
-            for lane in gate.lanes() {
-                of_queue.extend(self.ready(*queue, *lane, gate.scan(*lane, limit))?);
+            for lane in &limits.lanes {
+                of_queue.extend(self.ready(*queue, *lane, limits.gate.scan(lane, limit))?);
             }
-            if !gate.lanes().is_empty() {
-                of_queue.sort_unstable_by_key(|one| (-one.priority, one.due, one.row));
-            }
-            let mut rank = 0;
-            let mut priority = i64::MIN;
-            for candidate in &mut of_queue {
-                rank = if candidate.priority == priority { rank + 1 } else { 0 };
-                priority = candidate.priority;
-                (candidate.rank, candidate.turn) = (rank, turn);
-            }
-            all.append(&mut of_queue);
+            all.push(of_queue);
         }
-        if queues.len() > 1 {
-            all.sort_unstable_by_key(|one| (-one.priority, one.rank, one.turn, one.due, one.row));
-        }
-        Ok(all)
+        Ok(gate::in_turn(all, self.turn))
     }
 
-    fn ready(&self, queue: i64, lane: i64, limit: usize) -> Result<Vec<Candidate>, Fault> {
+    fn ready(&self, queue: i64, lane: i64, limit: usize) -> Result<Ready, Fault> {
         // The key is beside the index, and wanted of limited tasks only.
         let mut statement = self.cached(if lane == 0 {
             "SELECT priority, due, row, NULL FROM pelton_jobs \
@@ -165,9 +149,7 @@ impl SqliteBroker {
                 row: row.get(2)?,
                 key: row.get(3)?,
                 queue,
-                lane,
-                rank: 0,
-                turn: 0,
+                task: lane,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)

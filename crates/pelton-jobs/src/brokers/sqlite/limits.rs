@@ -1,91 +1,29 @@
 //! Limits, and the jobs that must wait for them.
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, OptionalExtension};
 
 use super::SqliteBroker;
 use super::fault::Fault;
+use crate::gate::{Bound, Candidate, Gate};
 use crate::limit::{Limit, Rate, Scope};
 use crate::time::Time;
 
-/// Ready jobs of a task with a limit for each key that one lease looks at: those of keys that are
-/// open may stand behind many of one that is not.
-const KEY_SCAN: usize = 2000;
-
-/// A ready job, and where it stands among the others.
-pub(super) struct Candidate {
-    pub(super) row: i64,
-    pub(super) queue: i64,
-    pub(super) lane: i64,
-    pub(super) key: Option<String>,
-    pub(super) priority: i64,
-    pub(super) due: i64,
-    /// Its place among those of its queue and priority.
-    pub(super) rank: usize,
-    /// Its queue's place in this turn.
-    pub(super) turn: usize,
+/// A gate, and the tasks with limits: their jobs stand apart.
+pub(super) struct Limits {
+    pub(super) gate: Gate<i64>,
+    pub(super) lanes: Vec<i64>,
 }
 
-/// Lets ready jobs through as far as the limits allow.
-pub(super) struct Gate {
-    now: Time,
-    queues: HashMap<i64, Bound>,
-    tasks: HashMap<i64, Bound>,
-    /// Of each task with such a limit, and what is used of it by key.
-    keys: HashMap<i64, (String, Limit, HashMap<String, Bound>)>,
-    lanes: Vec<i64>,
-    opens_at: Option<Time>,
-}
-
-/// A limit and what is used of it.
-struct Bound {
-    limit: Limit,
-    bucket: String,
-    running: u32,
-    tat: Option<Time>,
-    taken: bool,
-}
-
-impl Bound {
-    fn admits(&self, now: Time) -> Result<(), Option<Time>> {
-        if self.limit.concurrency.is_some_and(|most| self.running >= most) {
-            return Err(None);
-        }
-        match self.limit.rate {
-            Some(rate) => rate.take(self.tat, 1.0, now).map(drop).map_err(Some),
-            None => Ok(()),
-        }
-    }
-
-    fn pass(&mut self, now: Time) {
-        self.running += 1;
-        if let Some(rate) = self.limit.rate
-            && let Ok(tat) = rate.take(self.tat, 1.0, now)
-        {
-            self.tat = Some(tat);
-            self.taken = true;
-        }
-    }
-}
-
-impl Gate {
+impl Limits {
     /// What the limits allow now. Cheap where there are none.
     pub(super) fn open(broker: &mut SqliteBroker, now: Time) -> Result<Self, Fault> {
         let limits = all(&broker.conn)?;
         broker.limited = !limits.is_empty();
-        let mut gate = Self {
-            now,
-            queues: HashMap::new(),
-            tasks: HashMap::new(),
-            keys: HashMap::new(),
-            lanes: Vec::new(),
-            opens_at: None,
-        };
+        let mut open = Self { gate: Gate::new(now), lanes: Vec::new() };
         for (scope, limit) in limits {
-            gate.add(broker, &scope, limit)?;
+            open.add(broker, &scope, limit)?;
         }
-        Ok(gate)
+        Ok(open)
     }
 
     fn add(&mut self, broker: &SqliteBroker, scope: &Scope, limit: Limit) -> Result<(), Fault> {
@@ -102,101 +40,41 @@ impl Gate {
         match scope {
             Scope::Queue(_) => {
                 let running = broker.running_of_queue(row)?;
-                self.queues.insert(row, broker.bound(limit, bucket, running)?);
+                self.gate.limit_queue(row, broker.bound(limit, bucket, running)?);
             }
             Scope::Task(_) => {
                 let running = broker
                     .cached("SELECT count(*) FROM pelton_jobs WHERE state = 3 AND lane = ?")?
                     .query_row([row], |found| found.get(0))?;
-                self.tasks.insert(row, broker.bound(limit, bucket, running)?);
+                self.gate.limit_task(row, broker.bound(limit, bucket, running)?);
             }
-            Scope::Key(_) => {
-                self.keys.insert(row, (bucket, limit, HashMap::new()));
-            }
+            Scope::Key(_) => self.gate.limit_keys(row, limit, bucket),
         }
         Ok(())
-    }
-
-    /// Tasks with limits: their jobs stand apart.
-    pub(super) fn lanes(&self) -> &[i64] {
-        &self.lanes
-    }
-
-    /// How many ready jobs of a lane are to be looked at.
-    pub(super) fn scan(&self, lane: i64, limit: usize) -> usize {
-        if self.keys.contains_key(&lane) { limit.max(KEY_SCAN) } else { limit }
     }
 
     /// Whether this job may begin now.
     pub(super) fn admits(
         &mut self,
         broker: &SqliteBroker,
-        candidate: &Candidate,
+        candidate: &Candidate<i64, i64>,
     ) -> Result<bool, Fault> {
-        self.know_key(broker, candidate)?;
-        let now = self.now;
-        let mut open = true;
-        let mut at = None;
-        for bound in self.bounds(candidate) {
-            if let Err(again) = bound.admits(now) {
-                open = false;
-                at = at.max(again);
-            }
-        }
-        if let (false, Some(at)) = (open, at) {
-            self.opens_at = Some(self.opens_at.map_or(at, |first| first.min(at)));
-        }
-        Ok(open)
-    }
-
-    /// Counts a job that begins.
-    pub(super) fn passed(&mut self, candidate: &Candidate) {
-        let now = self.now;
-        for bound in self.bounds(candidate) {
-            bound.pass(now);
-        }
-    }
-
-    /// When a rate would let through what it held back.
-    pub(super) fn opens_at(&self) -> Option<Time> {
-        self.opens_at
-    }
-
-    /// Writes what was used.
-    pub(super) fn close(self, broker: &SqliteBroker) -> Result<(), Fault> {
-        let of_keys = self.keys.into_values().flat_map(|(_, _, bounds)| bounds.into_values());
-        let all = self.queues.into_values().chain(self.tasks.into_values()).chain(of_keys);
-        for bound in all.filter(|bound| bound.taken) {
-            broker.write_bucket(&bound.bucket, bound.tat)?;
-        }
-        Ok(())
-    }
-
-    fn bounds(&mut self, candidate: &Candidate) -> impl Iterator<Item = &mut Bound> {
-        let of_key = match (&candidate.key, self.keys.get_mut(&candidate.lane)) {
-            (Some(key), Some((_, _, bounds))) => bounds.get_mut(key),
-            _ => None,
-        };
-        let of_task = self.tasks.get_mut(&candidate.lane);
-        self.queues.get_mut(&candidate.queue).into_iter().chain(of_task).chain(of_key)
-    }
-
-    /// Looks up how much of its limit a key has used.
-    fn know_key(&mut self, broker: &SqliteBroker, candidate: &Candidate) -> Result<(), Fault> {
-        let (Some(key), Some((bucket, limit, bounds))) =
-            (&candidate.key, self.keys.get_mut(&candidate.lane))
-        else {
-            return Ok(());
-        };
-        if !bounds.contains_key(key) {
+        if let Some((limit, bucket)) = self.gate.unknown_key(candidate) {
             let running = broker
                 .cached(
                     "SELECT count(*) FROM pelton_jobs WHERE state = 3 AND lane = ? AND lane <> 0 \
                      AND limit_key = ?",
                 )?
-                .query_row((candidate.lane, key), |found| found.get(0))?;
-            let bound = broker.bound(*limit, format!("{bucket}\n{key}"), running)?;
-            bounds.insert(key.clone(), bound);
+                .query_row((candidate.task, &candidate.key), |found| found.get(0))?;
+            self.gate.know_key(candidate, broker.bound(limit, bucket, running)?);
+        }
+        Ok(self.gate.admits(candidate))
+    }
+
+    /// Writes what was used.
+    pub(super) fn close(self, broker: &SqliteBroker) -> Result<(), Fault> {
+        for (bucket, tat) in self.gate.taken() {
+            broker.write_bucket(&bucket, tat)?;
         }
         Ok(())
     }
@@ -261,7 +139,7 @@ impl SqliteBroker {
         let name = format!("user:{bucket}");
         match rate.take(self.bucket(&name)?, cost, now) {
             Ok(tat) => {
-                self.write_bucket(&name, Some(tat))?;
+                self.write_bucket(&name, tat)?;
                 Ok(None)
             }
             Err(again) => Ok(Some(again)),
@@ -286,7 +164,7 @@ impl SqliteBroker {
 
     fn bound(&self, limit: Limit, bucket: String, running: u32) -> Result<Bound, Fault> {
         let tat = if limit.rate.is_some() { self.bucket(&bucket)? } else { None };
-        Ok(Bound { limit, bucket, running, tat, taken: false })
+        Ok(Bound::new(limit, bucket, running, tat))
     }
 
     fn bucket(&self, name: &str) -> Result<Option<Time>, Fault> {
@@ -297,9 +175,9 @@ impl SqliteBroker {
         Ok(tat)
     }
 
-    fn write_bucket(&self, name: &str, tat: Option<Time>) -> Result<(), Fault> {
+    fn write_bucket(&self, name: &str, tat: Time) -> Result<(), Fault> {
         self.cached("INSERT OR REPLACE INTO pelton_buckets (name, tat) VALUES (?, ?)")?
-            .execute((name, tat.map(|tat| tat.0)))?;
+            .execute((name, tat.0))?;
         Ok(())
     }
 

@@ -4,13 +4,11 @@
 //! Renewing costs one write, however many jobs run.
 
 use super::fault::Fault;
-use super::finish::Note;
 use super::{SqliteBroker, id_at};
+use crate::attempt;
 use crate::broker::{WorkerRow, WorkerSpec};
 use crate::id::JobId;
 use crate::job::Lease;
-use crate::retry::{self, Verdict};
-use crate::state::Event;
 use crate::time::Time;
 
 /// Jobs taken over from dead workers in one write; the rest follows in the next.
@@ -120,21 +118,7 @@ impl SqliteBroker {
 
     fn lose(&mut self, lease: Lease, now: Time) -> Result<(), Fault> {
         let Some(running) = self.running(lease)? else { return Ok(()) };
-        let (event, reason) = match retry::after_loss(running.losses + 1, now) {
-            _ if running.cancel => (Event::CancelDone, "its worker went away".to_owned()),
-            Verdict::Again(_) => (Event::Lost, String::new()),
-            Verdict::GiveUp => (
-                Event::LostForGood,
-                format!(
-                    "poison: {} workers in a row went away while they ran it",
-                    retry::MAX_LOSSES
-                ),
-            ),
-        };
-        let note = Note {
-            reason: Some(reason.as_str()).filter(|reason| !reason.is_empty()),
-            ..Note::default()
-        };
+        let (event, note) = attempt::lost(running.losses, running.cancel, now);
         self.end_attempt(lease, &running, event, &note, now)?;
         Ok(())
     }
