@@ -124,6 +124,8 @@ pub enum News {
     Work,
     /// Running jobs are to be cancelled.
     Cancels,
+    /// Workers were ordered something.
+    Orders,
     /// These jobs have new versions.
     Jobs(Vec<JobId>),
     /// Anything: the connection that would have told was away.

@@ -59,6 +59,7 @@ struct Shared {
     /// What the store told of, and the writing thread has not looked at.
     heard_work: AtomicBool,
     heard_cancels: AtomicBool,
+    heard_orders: AtomicBool,
 }
 
 /// Passes on what a store tells, for as long as the engine is there.
@@ -67,22 +68,25 @@ struct Hearing(Weak<Shared>);
 impl Ears for Hearing {
     fn hear(&self, news: News) {
         let Some(shared) = self.0.upgrade() else { return };
-        let (work, cancels) = match &news {
-            News::Work => (true, false),
-            News::Cancels => (false, true),
-            News::Jobs(_) => (false, false),
-            News::Anything => (true, true),
+        let flags: &[&AtomicBool] = match &news {
+            News::Work => &[&shared.heard_work],
+            News::Cancels => &[&shared.heard_cancels],
+            News::Orders => &[&shared.heard_orders],
+            News::Jobs(_) => &[],
+            News::Anything => &[&shared.heard_work, &shared.heard_cancels, &shared.heard_orders],
         };
-        let new_work = work && !shared.heard_work.swap(true, Ordering::SeqCst);
-        let new_cancels = cancels && !shared.heard_cancels.swap(true, Ordering::SeqCst);
-        if new_work || new_cancels {
+        let mut is_new = false;
+        for flag in flags {
+            is_new |= !flag.swap(true, Ordering::SeqCst);
+        }
+        if is_new {
             shared.writes.poke();
         }
         if shared.watchers.load(Ordering::SeqCst) > 0 {
             match news {
                 News::Jobs(ids) => shared.reads.push(ReadMessage::Changed(ids)),
                 News::Anything => shared.reads.push(ReadMessage::ChangedByOthers),
-                News::Work | News::Cancels => {}
+                News::Work | News::Cancels | News::Orders => {}
             }
         }
     }
@@ -114,6 +118,7 @@ impl Engine {
             watchers: AtomicUsize::new(0),
             heard_work: AtomicBool::new(false),
             heard_cancels: AtomicBool::new(false),
+            heard_orders: AtomicBool::new(false),
         });
         let told = broker.listen(Arc::new(Hearing(Arc::downgrade(&shared))))?;
         let writing = WriteThread::new(Arc::clone(&shared), broker, told);

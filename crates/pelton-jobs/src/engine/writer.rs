@@ -244,6 +244,9 @@ impl WriteThread {
             if self.shared.heard_cancels.swap(false, Ordering::SeqCst) {
                 self.tell_cancels();
             }
+            if self.shared.heard_orders.swap(false, Ordering::SeqCst) {
+                self.ports.iter().for_each(|port| port.look());
+            }
             return;
         }
         if !self.listens() {

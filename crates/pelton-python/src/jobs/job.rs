@@ -143,9 +143,6 @@ impl NewJob {
     /// As the function `pelton_enqueue` of a PostgreSQL broker takes it.
     fn columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let job = &self.job;
-        if job.extra.limit_key.is_some() || job.extra.key_ttl.is_some() {
-            return Err(PyValueError::new_err("limit_key and key_ttl are not for PostgreSQL"));
-        }
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let columns = PyDict::new(py);
         columns.set_item("id", job.id.to_string())?;
@@ -161,6 +158,8 @@ impl NewJob {
         columns.set_item("group", &job.group)?;
         columns.set_item("headers", job.extra.headers.as_deref().map(hex))?;
         columns.set_item("payload", hex(&job.payload))?;
+        columns.set_item("limit_key", &job.extra.limit_key)?;
+        columns.set_item("key_ttl", job.extra.key_ttl)?;
         Ok(columns)
     }
 }

@@ -39,6 +39,11 @@ pub trait Store {
     fn groups_are_atomic(&self) -> bool {
         true
     }
+
+    /// How long random walks are. `PELTON_TEST_STEPS` has another number.
+    fn steps(&self) -> usize {
+        1500
+    }
 }
 
 /// Makes a test of each check. The argument is an expression that makes a new, empty store.

@@ -20,17 +20,17 @@ use pelton_jobs::time::Time;
 use super::{Store, job, seed, worker_spec, write};
 use crate::random::Random;
 
-const STEPS: usize = 1500;
-
 /// Workers that may be alive; those after them in the list are dead, and hold jobs for a while.
 const LIVE: usize = 3;
 
-/// Walks `STEPS` random steps, and compares everything after each.
+/// Walks random steps, and compares everything after each.
 pub fn random_walks_agree_with_the_model(store: &dyn Store) {
     let seed = seed();
-    println!("PELTON_TEST_SEED={seed}");
+    let given = std::env::var("PELTON_TEST_STEPS").ok().and_then(|text| text.parse().ok());
+    let steps = given.unwrap_or_else(|| store.steps());
+    println!("PELTON_TEST_SEED={seed} PELTON_TEST_STEPS={steps}");
     let mut walk = Walk::new(store, Random::new(seed));
-    for _ in 0..STEPS {
+    for _ in 0..steps {
         walk.step();
         walk.compare();
     }

@@ -1,16 +1,15 @@
 //! What people ask of jobs and queues.
 
 use super::fault::Fault;
-use super::{PostgresBroker, clean, id_at, state_at};
+use super::{PostgresBroker, check_text, clean, id_at, purge_at, state_at};
 use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::job::check_name;
 use crate::state::{self, Effect, Event, State};
 use crate::time::Time;
 
 /// A job, as far as a request on it needs to know.
-struct Found {
-    state: State,
+pub(super) struct Found {
+    pub(super) state: State,
     queue: String,
     pending: i32,
     children: i32,
@@ -47,8 +46,12 @@ impl PostgresBroker {
         now: Time,
     ) -> Result<(), Fault> {
         self.link.execute(
-            "UPDATE pelton_jobs SET state = $1, finished_at = $2, reason = $3, \
-             purge_at = $2 + (result_ttl * 1000000)::bigint, version = version + 1 WHERE id = $4",
+            concat!(
+                "UPDATE pelton_jobs SET state = $1, finished_at = $2, reason = $3, signal = NULL, \
+                 purge_at = ",
+                purge_at!("$2"),
+                ", version = version + 1 WHERE id = $4"
+            ),
             &[&(to as i16), &now.0, &reason, &&id.as_bytes()[..]],
         )?;
         self.moved(&job.queue, Some(job.state), Some(to));
@@ -83,11 +86,13 @@ impl PostgresBroker {
         let event = Event::Retried { waits: job.pending > 0 };
         let Some(next) = state::step(job.state, event, now) else { return Ok(false) };
         self.check_retry(id, &job)?;
+        // The limits may have changed since it ended.
         self.link.execute(
             "UPDATE pelton_jobs SET state = $1, due = $2, attempt = 0, failures = 0, losses = 0, \
              cancel = false, expires_at = NULL, started_at = NULL, finished_at = NULL, \
              purge_at = NULL, progress = NULL, message = NULL, reason = NULL, error = NULL, \
-             version = version + 1 WHERE id = $3",
+             lane = coalesce((SELECT l.task FROM pelton_lanes l WHERE l.task = pelton_jobs.task), \
+             ''), version = version + 1 WHERE id = $3",
             &[&(next.state as i16), &now.0, &&id.as_bytes()[..]],
         )?;
         self.moved(&job.queue, Some(job.state), Some(next.state));
@@ -146,13 +151,25 @@ impl PostgresBroker {
                 .execute("DELETE FROM pelton_edges WHERE parent = $1 AND NOT done", &[&bytes])?;
         }
         self.link.execute("DELETE FROM pelton_jobs WHERE id = $1", &[&bytes])?;
-        self.link.execute("DELETE FROM pelton_edges WHERE child = $1", &[&bytes])?;
         self.moved(queue, Some(state), None);
+        self.forget(&[bytes])
+    }
+
+    /// Removes what was kept beside these jobs' rows.
+    pub(super) fn forget(&mut self, ids: &[&[u8]]) -> Result<(), Fault> {
+        for sql in [
+            "DELETE FROM pelton_edges WHERE child = ANY($1)",
+            "DELETE FROM pelton_attempts WHERE job = ANY($1)",
+            "DELETE FROM pelton_steps WHERE job = ANY($1)",
+            "DELETE FROM pelton_signals WHERE job = ANY($1)",
+        ] {
+            self.link.execute(sql, &[&ids])?;
+        }
         Ok(())
     }
 
     pub(super) fn pause_queue(&mut self, queue: &str, paused: bool) -> Result<(), Fault> {
-        check_name("queue", queue)?;
+        check_text("queue", queue)?;
         self.link.execute(
             "INSERT INTO pelton_queues (name, paused) VALUES ($1, $2) \
              ON CONFLICT (name) DO UPDATE SET paused = excluded.paused",
@@ -163,7 +180,7 @@ impl PostgresBroker {
     }
 
     /// The job, which nobody changes until the commit.
-    fn find(&mut self, id: JobId) -> Result<Option<Found>, Fault> {
+    pub(super) fn find(&mut self, id: JobId) -> Result<Option<Found>, Fault> {
         let rows = self.link.query(
             "SELECT state, queue, pending, children, key FROM pelton_jobs WHERE id = $1 FOR UPDATE",
             &[&&id.as_bytes()[..]],

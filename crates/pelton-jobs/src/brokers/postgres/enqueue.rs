@@ -4,22 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::fault::Fault;
-use super::{PostgresBroker, clean, id_at, state_at};
-use crate::brokers::check_plain;
+use super::{PostgresBroker, check_text, id_at, state_at};
 use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::job::{Edge, NewJob};
+use crate::job::{Edge, NewJob, On};
 use crate::state::{self, State};
 use crate::time::Time;
-use crate::workflow;
-
-/// How a job hangs together with others of its workflow.
-#[derive(Clone, Copy, Default)]
-struct Ties {
-    inputs: i32,
-    pending: i32,
-    children: i32,
-}
+use crate::workflow::{self, Ties};
 
 /// A parent that was there before.
 struct Elder {
@@ -32,14 +23,16 @@ const RACES_MAX: usize = 10;
 
 const INSERT: &str = "INSERT INTO pelton_jobs (id, state, queue, priority, due, task, policy, \
     inputs, pending, children, created_at, expires_at, timeout, result_ttl, key, in_group, payload, \
-    headers) \
+    headers, limit_key, key_until, lane) \
     SELECT id, state, queue, priority, due, task, policy, inputs, pending, children, $18, \
-    expires_at, timeout, result_ttl, key, in_group, payload, headers FROM unnest($1::bytea[], \
+    expires_at, timeout, result_ttl, key, in_group, payload, headers, limit_key, key_until, \
+    coalesce((SELECT l.task FROM pelton_lanes l WHERE l.task = new.task), '') \
+    FROM unnest($1::bytea[], \
     $2::smallint[], $3::text[], $4::smallint[], $5::bigint[], $6::text[], $7::text[], $8::int[], \
     $9::int[], $10::int[], $11::bigint[], $12::float8[], $13::float8[], $14::text[], $15::text[], \
-    $16::bytea[], $17::int[], $19::bytea[]) AS new (id, state, queue, priority, due, task, policy, \
-    inputs, pending, children, expires_at, timeout, result_ttl, key, in_group, payload, nth, \
-    headers) \
+    $16::bytea[], $17::int[], $19::bytea[], $20::text[], $21::bigint[]) AS new (id, state, queue, \
+    priority, due, task, policy, inputs, pending, children, expires_at, timeout, result_ttl, key, \
+    in_group, payload, nth, headers, limit_key, key_until) \
     ORDER BY nth ON CONFLICT DO NOTHING RETURNING id";
 
 impl PostgresBroker {
@@ -53,19 +46,18 @@ impl PostgresBroker {
         let mut own = HashSet::with_capacity(jobs.len());
         for job in jobs {
             job.check()?;
-            check_plain(&job.extra, edges)?;
-            check_text(job)?;
+            check_texts(job)?;
             if !own.insert(job.id) {
                 return Err(used(job.id));
             }
         }
-        if again && let Some(ids) = self.written_before(jobs)? {
+        if again && let Some(ids) = self.written_before(jobs, now)? {
             return Ok(ids);
         }
         let asked: HashSet<JobId> = jobs.iter().map(|job| job.id).collect();
         workflow::check(&asked, edges)?;
         for _ in 0..RACES_MAX {
-            let ids = self.resolve_keys(jobs)?;
+            let ids = self.resolve_keys(jobs, now)?;
             let written = if edges.is_empty() {
                 let new = jobs.iter().zip(&ids).filter(|(job, id)| job.id == **id);
                 let new: Vec<_> = new.map(|(job, _)| (*job, Ties::default())).collect();
@@ -83,23 +75,31 @@ impl PostgresBroker {
     }
 
     /// The ids, if a call whose answer was lost has written these jobs.
-    fn written_before(&mut self, jobs: &[&Arc<NewJob>]) -> Result<Option<Vec<JobId>>, Fault> {
+    fn written_before(
+        &mut self,
+        jobs: &[&Arc<NewJob>],
+        now: Time,
+    ) -> Result<Option<Vec<JobId>>, Fault> {
         let asked: Vec<&[u8]> = jobs.iter().map(|job| &job.id.as_bytes()[..]).collect();
         let there = self.link.query("SELECT id FROM pelton_jobs WHERE id = ANY($1)", &[&asked])?;
         if there.is_empty() {
             return Ok(None);
         }
-        Ok(Some(self.resolve_keys(jobs)?))
+        Ok(Some(self.resolve_keys(jobs, now)?))
     }
 
-    /// The id of each job, or of the unfinished one that has its key.
-    fn resolve_keys(&mut self, jobs: &[&Arc<NewJob>]) -> Result<Vec<JobId>, Fault> {
+    /// The id of each job, or of the one that has its key.
+    fn resolve_keys(&mut self, jobs: &[&Arc<NewJob>], now: Time) -> Result<Vec<JobId>, Fault> {
         let keys: Vec<&str> = jobs.iter().filter_map(|job| job.key.as_deref()).collect();
         let mut holders: HashMap<String, JobId> = HashMap::new();
         if !keys.is_empty() {
+            // Later rows take the place of earlier ones: one that has not ended comes before one
+            // whose key is still taken, and among those the newest counts.
             let rows = self.link.query(
-                "SELECT key, id FROM pelton_jobs WHERE key = ANY($1) AND state < 4",
-                &[&keys],
+                "SELECT key, id FROM (SELECT key, id, 1 AS live FROM pelton_jobs \
+                 WHERE key = ANY($1) AND state < 4 UNION ALL SELECT key, id, 0 FROM pelton_jobs \
+                 WHERE key = ANY($1) AND key_until > $2) held ORDER BY live, id",
+                &[&keys, &now.0],
             )?;
             for row in rows {
                 holders.insert(row.get(0), id_at(&row, 1));
@@ -112,6 +112,27 @@ impl PostgresBroker {
         Ok(jobs.iter().map(resolve).collect())
     }
 
+    /// Whether one of these keys is still taken by a job that has ended this moment: whoever had
+    /// the key when it was looked up first is not met by writing it.
+    fn are_windows_taken(
+        &mut self,
+        jobs: &[(&Arc<NewJob>, Ties)],
+        now: Time,
+    ) -> Result<bool, Fault> {
+        let windowed = jobs.iter().filter(|(job, _)| job.extra.key_ttl.is_some());
+        let keys: Vec<&str> = windowed.filter_map(|(job, _)| job.key.as_deref()).collect();
+        if keys.is_empty() {
+            return Ok(false);
+        }
+        let own: Vec<&[u8]> = jobs.iter().map(|(job, _)| &job.id.as_bytes()[..]).collect();
+        let rows = self.link.query(
+            "SELECT 1 FROM pelton_jobs WHERE key = ANY($1) AND key_until > $2 AND \
+             NOT id = ANY($3) LIMIT 1",
+            &[&keys, &now.0, &own],
+        )?;
+        Ok(!rows.is_empty())
+    }
+
     fn insert_workflow(
         &mut self,
         jobs: &[&Arc<NewJob>],
@@ -119,25 +140,11 @@ impl PostgresBroker {
         edges: &[Edge],
         now: Time,
     ) -> Result<bool, Fault> {
-        let real: HashMap<JobId, JobId> =
-            jobs.iter().zip(ids).map(|(job, id)| (job.id, *id)).collect();
-        let written: HashSet<JobId> =
-            jobs.iter().zip(ids).filter(|(job, id)| job.id == **id).map(|(_, id)| *id).collect();
-        let edges: Vec<Edge> = edges
-            .iter()
-            .filter(|edge| written.contains(&edge.child))
-            .map(|edge| Edge { parent: *real.get(&edge.parent).unwrap_or(&edge.parent), ..*edge })
-            .collect();
+        let (written, edges) = workflow::resolve(jobs.iter().map(|job| job.id), ids, edges);
         let elders = self.elders(&edges, &written)?;
-        let mut ties: HashMap<JobId, Ties> = HashMap::new();
-        for edge in &edges {
-            let done =
-                elders.get(&edge.parent).is_some_and(|elder| elder.state == State::Succeeded);
-            let child = ties.entry(edge.child).or_default();
-            child.inputs += 1;
-            child.pending += i32::from(!done);
-            ties.entry(edge.parent).or_default().children += 1;
-        }
+        let ties = workflow::ties(&edges, |parent| {
+            elders.get(&parent).is_some_and(|elder| elder.state == State::Succeeded)
+        });
         let new: Vec<(&Arc<NewJob>, Ties)> = jobs
             .iter()
             .filter(|job| written.contains(&job.id))
@@ -146,31 +153,46 @@ impl PostgresBroker {
         if !self.insert_jobs(&new, now)? {
             return Ok(false);
         }
-        for edge in &edges {
-            let result = elders.get(&edge.parent).and_then(|elder| elder.result.as_deref());
-            self.link.execute(
-                "INSERT INTO pelton_edges (child, position, parent, done, result) \
-                 VALUES ($1, $2, $3, $4, $5)",
-                &[
-                    &&edge.child.as_bytes()[..],
-                    &(edge.position as i32),
-                    &&edge.parent.as_bytes()[..],
-                    &result.is_some(),
-                    &result,
-                ],
-            )?;
-        }
+        self.insert_edges(&edges, &elders)?;
         for (id, elder) in &elders {
-            let added = ties.get(id).map_or(0, |ties| ties.children);
+            let added = ties.get(id).map_or(0, |ties| ties.children as i32);
             self.link.execute(
                 "UPDATE pelton_jobs SET children = children + $1 WHERE id = $2",
                 &[&added, &&id.as_bytes()[..]],
             )?;
-            if matches!(elder.state, State::Dead | State::Cancelled) {
-                self.end_children(*id, elder.state, now)?;
+            match elder.state {
+                State::Dead | State::Cancelled => self.end_children(*id, elder.state, now)?,
+                State::Succeeded => self.drop_unneeded(*id, now)?,
+                _ => {}
             }
         }
         Ok(true)
+    }
+
+    fn insert_edges(
+        &mut self,
+        edges: &[Edge],
+        elders: &HashMap<JobId, Elder>,
+    ) -> Result<(), Fault> {
+        let result_for = |edge: &Edge| {
+            let elder = elders.get(&edge.parent).filter(|_| edge.on == On::Success);
+            elder.and_then(|elder| elder.result.as_deref())
+        };
+        let results: Vec<Option<&[u8]>> = edges.iter().map(result_for).collect();
+        self.link.execute(
+            "INSERT INTO pelton_edges (child, position, parent, done, result, kind) \
+             SELECT child, position, parent, result IS NOT NULL, result, kind FROM unnest(\
+             $1::bytea[], $2::int[], $3::bytea[], $4::bytea[], $5::smallint[]) \
+             AS new (child, position, parent, result, kind)",
+            &[
+                &edges.iter().map(|edge| &edge.child.as_bytes()[..]).collect::<Vec<_>>(),
+                &edges.iter().map(|edge| edge.position as i32).collect::<Vec<_>>(),
+                &edges.iter().map(|edge| &edge.parent.as_bytes()[..]).collect::<Vec<_>>(),
+                &results,
+                &edges.iter().map(|edge| i16::from(edge.on == On::Failure)).collect::<Vec<_>>(),
+            ],
+        )?;
+        Ok(())
     }
 
     /// The parents that are not of this batch. All must be known; they stay as they are until this
@@ -229,9 +251,9 @@ impl PostgresBroker {
                 &dues,
                 &column!(|(job, _)| job.task.as_str()),
                 &column!(|(job, _)| job.retry.to_text()),
-                &column!(|(_, ties)| ties.inputs),
-                &column!(|(_, ties)| ties.pending),
-                &column!(|(_, ties)| ties.children),
+                &column!(|(_, ties)| ties.inputs as i32),
+                &column!(|(_, ties)| ties.pending as i32),
+                &column!(|(_, ties)| ties.children as i32),
                 &column!(|(job, _)| job.expires_at.map(|time| time.0)),
                 &column!(|(job, _)| job.timeout),
                 &column!(|(job, _)| job.result_ttl),
@@ -241,9 +263,11 @@ impl PostgresBroker {
                 &(0..jobs.len() as i32).collect::<Vec<_>>(),
                 &now.0,
                 &column!(|(job, _)| job.extra.headers.as_deref()),
+                &column!(|(job, _)| job.extra.limit_key.as_deref()),
+                &column!(|(job, _)| job.extra.key_ttl.map(|ttl| now.after(ttl).0)),
             ],
         )?;
-        if rows.len() < jobs.len() {
+        if rows.len() < jobs.len() || self.are_windows_taken(jobs, now)? {
             let written: HashSet<JobId> = rows.iter().map(|row| id_at(row, 0)).collect();
             let bytes: Vec<&[u8]> = written.iter().map(|id| &id.as_bytes()[..]).collect();
             self.link.execute("DELETE FROM pelton_jobs WHERE id = ANY($1)", &[&bytes])?;
@@ -269,12 +293,13 @@ fn used(id: JobId) -> Fault {
     Fault::Ours(BrokerError::Invalid(format!("job {id} cannot be written: an id can be used once")))
 }
 
-fn check_text(job: &NewJob) -> Result<(), BrokerError> {
-    let texts = [Some(&job.task), Some(&job.queue), job.key.as_ref(), job.group.as_ref()];
-    match texts.into_iter().flatten().find(|text| clean(text) != **text) {
-        None => Ok(()),
-        Some(text) => Err(BrokerError::Invalid(format!(
-            "{text:?} has a null character in it, which PostgreSQL does not store"
-        ))),
+fn check_texts(job: &NewJob) -> Result<(), BrokerError> {
+    let key = job.extra.limit_key.as_ref();
+    for (what, text) in
+        [("key", job.key.as_ref()), ("group", job.group.as_ref()), ("limit key", key)]
+    {
+        text.map_or(Ok(()), |text| check_text(what, text))?;
     }
+    check_text("task", &job.task)?;
+    check_text("queue", &job.queue)
 }

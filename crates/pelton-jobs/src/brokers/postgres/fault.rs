@@ -9,6 +9,8 @@ pub(super) enum Fault {
     Lost(String),
     /// PostgreSQL's own reason.
     Sql(String),
+    /// Another transaction holds what is wanted here, and stays open.
+    Blocked(String),
     /// Ours.
     Ours(BrokerError),
 }
@@ -35,7 +37,13 @@ impl From<postgres::Error> for Fault {
             SqlState::T_R_DEADLOCK_DETECTED,
             SqlState::T_R_SERIALIZATION_FAILURE,
         ];
-        if away.contains(code) { Self::Lost(text) } else { Self::Sql(text) }
+        if away.contains(code) {
+            Self::Lost(text)
+        } else if *code == SqlState::LOCK_NOT_AVAILABLE {
+            Self::Blocked(text)
+        } else {
+            Self::Sql(text)
+        }
     }
 }
 
@@ -51,6 +59,10 @@ impl Fault {
         match self {
             Self::Ours(error) => error,
             Self::Sql(why) => BrokerError::Store(format!("{place}: {why}")),
+            Self::Blocked(why) => BrokerError::Store(format!(
+                "{place}: nothing was done, because another transaction that is still open holds \
+                 the key, the queue or the job ({why}): end it soon after its enqueue, and try again"
+            )),
             Self::Lost(why) => BrokerError::Lost(format!(
                 "{place}: the connection broke ({why}); what was asked may or may not have been done"
             )),

@@ -3,31 +3,26 @@
 use std::collections::{HashMap, HashSet};
 
 use super::fault::Fault;
-use super::{PostgresBroker, clean, id_at, read_policy};
+use super::{PostgresBroker, clean, id_at, purge_at, read_policy};
+use crate::attempt::{self, Attempt, Note};
 use crate::broker::{Chance, Progress, WorkerRow};
-use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::job::{End, Lease, Outcome, Settled, check_blob};
-use crate::retry::{DEAD_TTL_MIN, Verdict};
+use crate::job::{End, Lease, Outcome, Settled};
+use crate::retry::DEAD_TTL_MIN;
 use crate::state::{self, Effect, Event, State};
 use crate::time::Time;
 
 /// A running job, as far as its end depends on it.
 pub(super) struct Running {
-    pub(super) queue: String,
+    queue: String,
     policy: String,
     failures: i32,
     pub(super) losses: i32,
     children: i32,
     pub(super) cancel: bool,
-}
-
-/// What is written with a job's new state.
-#[derive(Default)]
-pub(super) struct Note<'a> {
-    pub(super) run_at: Option<Time>,
-    pub(super) error: Option<&'a [u8]>,
-    pub(super) reason: Option<String>,
+    pub(super) attempt: i32,
+    pub(super) started_at: Option<i64>,
+    pub(super) worker: Option<String>,
 }
 
 impl PostgresBroker {
@@ -39,14 +34,7 @@ impl PostgresBroker {
         chance: &mut dyn Chance,
     ) -> Result<Vec<Settled>, Fault> {
         for outcome in outcomes {
-            match &outcome.end {
-                End::Success(result) => check_blob("result", result)?,
-                End::Failure { error, .. } => check_blob("error", error)?,
-                End::Suspend { signal: Some(_), .. } => {
-                    return Err(BrokerError::Unsupported("sending signals to jobs").into());
-                }
-                End::Cancelled(_) | End::Release | End::Suspend { .. } => {}
-            }
+            attempt::check(&outcome.end)?;
         }
         let mut succeeded = self.succeed_all(outcomes, now)?;
         let mut settled = Vec::with_capacity(outcomes.len());
@@ -100,12 +88,14 @@ impl PostgresBroker {
             return Ok(HashMap::new());
         }
         let rows = self.link.query(
-            "UPDATE pelton_jobs j SET state = $1, worker = NULL, finished_at = $2, \
-             purge_at = $2 + (result_ttl * 1000000)::bigint, result = o.result, reason = NULL, \
-             version = version + 1 \
-             FROM unnest($3::bytea[], $4::bigint[], $5::bytea[]) AS o (id, token, result) \
-             WHERE j.id = o.id AND j.state = 3 AND j.token = o.token \
-             RETURNING j.id, j.queue, j.children",
+            concat!(
+                "UPDATE pelton_jobs j SET state = $1, worker = NULL, finished_at = $2, purge_at = ",
+                purge_at!("$2"),
+                ", result = o.result, reason = NULL, version = version + 1 \
+                 FROM unnest($3::bytea[], $4::bigint[], $5::bytea[]) AS o (id, token, result) \
+                 WHERE j.id = o.id AND j.state = 3 AND j.token = o.token \
+                 RETURNING j.id, j.queue, j.children"
+            ),
             &[&(next.state as i16), &now.0, &ids, &tokens, &results],
         )?;
         let mut done = HashMap::with_capacity(rows.len());
@@ -138,37 +128,16 @@ impl PostgresBroker {
         let lease = outcome.lease;
         let stale = Settled { id: lease.id, state: None, run_at: None };
         let Some(running) = self.running(lease)? else { return Ok(stale) };
-        let mut note = Note::default();
-        let event = match &outcome.end {
-            End::Failure { error, retry, delay } => {
-                note.error = Some(error);
-                let policy = read_policy(&running.policy);
-                let failures = u32::try_from(running.failures).unwrap_or(0) + 1;
-                match policy.after_failure(failures, *delay, now, chance.next()) {
-                    // Nobody wants the next attempt any more.
-                    Verdict::Again(_) if *retry && running.cancel => Event::CancelDone,
-                    Verdict::Again(at) if *retry => Event::FailedAgain { at },
-                    _ => Event::FailedForGood,
-                }
-            }
-            End::Cancelled(reason) => {
-                note.reason = Some(clean(reason)).filter(|reason| !reason.is_empty());
-                Event::CancelDone
-            }
-            End::Release | End::Suspend { .. } if running.cancel => Event::CancelDone,
-            End::Suspend { until, .. } => Event::Suspended { at: until.unwrap_or(Time::MAX) },
-            End::Success(_) | End::Release => Event::Released,
+        let attempt = Attempt {
+            policy: read_policy(&running.policy),
+            failures: u32::try_from(running.failures).unwrap_or(0),
+            cancel: running.cancel,
         };
-        match (event, &outcome.end) {
-            (Event::FailedAgain { at } | Event::Suspended { at }, _) => note.run_at = Some(at),
-            (Event::FailedForGood, End::Failure { retry: false, .. }) => {
-                note.reason = Some("failed, and is not to be retried".into());
-            }
-            (Event::FailedForGood, _) => {
-                note.reason = Some("failed, and has no retries left".into());
-            }
-            _ => {}
-        }
+        let came = match &outcome.end {
+            End::Suspend { signal: Some(signal), .. } => self.has_signal(lease.id, signal)?,
+            _ => false,
+        };
+        let (event, note) = attempt.ended(&outcome.end, came, now, chance);
         let state = self.end_attempt(lease, &running, event, &note, now)?;
         Ok(Settled { state, run_at: note.run_at, ..stale })
     }
@@ -176,8 +145,9 @@ impl PostgresBroker {
     /// The job, if this lease is still the one that holds it; nobody changes it until the commit.
     pub(super) fn running(&mut self, lease: Lease) -> Result<Option<Running>, Fault> {
         let rows = self.link.query(
-            "SELECT queue, policy, failures, losses, children, cancel FROM pelton_jobs \
-             WHERE id = $1 AND state = 3 AND token = $2 FOR UPDATE",
+            "SELECT queue, policy, failures, losses, children, cancel, attempt, started_at, \
+             (SELECT name FROM pelton_workers w WHERE w.row = j.worker) FROM pelton_jobs j \
+             WHERE id = $1 AND state = 3 AND token = $2 FOR UPDATE OF j",
             &[&&lease.id.as_bytes()[..], &lease.token],
         )?;
         Ok(rows.first().map(|row| Running {
@@ -187,6 +157,9 @@ impl PostgresBroker {
             losses: row.get(3),
             children: row.get(4),
             cancel: row.get(5),
+            attempt: row.get(6),
+            started_at: row.get(7),
+            worker: row.get(8),
         }))
     }
 
@@ -204,13 +177,15 @@ impl PostgresBroker {
         let ends = next.effects.contains(&Effect::Finish);
         let least = if next.state == State::Dead { DEAD_TTL_MIN } else { 0.0 };
         self.link.execute(
-            "UPDATE pelton_jobs SET state = $1::smallint, worker = NULL, attempt = attempt - $2, \
+            concat!(
+                "UPDATE pelton_jobs SET state = $1::smallint, worker = NULL, attempt = attempt - $2, \
              failures = failures + $3, losses = CASE WHEN $4 = 1 THEN losses + 1 ELSE 0 END, \
              due = coalesce($5, due), error = coalesce($6, error), \
              reason = CASE WHEN $1::smallint = 6 THEN coalesce($7, reason) ELSE $7 END, \
-             finished_at = $8::bigint, \
-             purge_at = $8::bigint + (greatest(result_ttl, $9) * 1000000)::bigint, \
-             version = version + 1 WHERE id = $10",
+             finished_at = $8::bigint, purge_at = CASE WHEN $8 IS NOT NULL THEN ",
+                purge_at!("$8", "$9"),
+                " END, signal = $11, version = version + 1 WHERE id = $10"
+            ),
             &[
                 &(next.state as i16),
                 &has(Effect::ForgetAttempt),
@@ -218,12 +193,14 @@ impl PostgresBroker {
                 &has(Effect::CountLoss),
                 &note.run_at.map(|time| time.0),
                 &note.error,
-                &note.reason,
+                &note.reason.as_deref().map(clean),
                 &ends.then_some(now.0),
                 &least,
                 &&lease.id.as_bytes()[..],
+                &note.signal,
             ],
         )?;
+        self.remember(lease, running, event, note, now)?;
         self.moved(&running.queue, Some(State::Running), Some(next.state));
         self.group.changed.push(lease.id);
         if running.children > 0 && next.effects.contains(&Effect::EndChildren) {

@@ -1,13 +1,16 @@
 //! Jobs are taken by workers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use postgres::Row;
+use postgres::types::ToSql;
 
 use super::fault::Fault;
-use super::finish::Note;
+use super::limits::LIMITED;
 use super::{PostgresBroker, id_at, read_policy};
+use crate::attempt::Note;
 use crate::broker::{WorkerRow, WorkerSpec};
+use crate::id::JobId;
 use crate::job::LeasedJob;
 use crate::state::{self, Event, State};
 use crate::time::Time;
@@ -19,8 +22,45 @@ const PROMOTE_MAX: i64 = 1000;
 const TOUCH_AFTER: f64 = 0.2;
 
 /// The open queues of a worker: those it wants ($1; $2: all), without those it leaves to others.
-const OPEN: &str = "SELECT name FROM pelton_queues WHERE NOT paused AND \
+pub(super) const OPEN: &str = "SELECT name FROM pelton_queues WHERE NOT paused AND \
     ($2 OR name = ANY($1)) AND NOT name = ANY($3)";
+
+/// Picks ready jobs where there are no limits: by priority, then from each queue in turn (so that a
+/// flood in one does not keep the others waiting), the oldest first.
+const PICK: &str = "turns AS MATERIALIZED (SELECT name, \
+    (row_number() OVER (ORDER BY name) + $4) % (count(*) OVER ()) AS turn FROM open), \
+    picked AS MATERIALIZED (SELECT p.id FROM turns, LATERAL (\
+    SELECT id, priority, due, row_number() OVER (PARTITION BY priority ORDER BY due, id) AS rank \
+    FROM (SELECT id, priority, due FROM pelton_jobs WHERE state = 2 AND queue = turns.name AND \
+    lane = '' AND (expires_at IS NULL OR expires_at > $6) \
+    ORDER BY priority DESC, due, id LIMIT $5 FOR UPDATE SKIP LOCKED) ready) p \
+    ORDER BY p.priority DESC, p.rank, turns.turn, p.due, p.id LIMIT $5)";
+
+/// Takes the jobs that were picked. Its parameters are those after the picking's.
+fn take(first: usize) -> String {
+    format!(
+        "UPDATE pelton_jobs j SET state = ${first}, worker = ${}, started_at = ${}, \
+         attempt = attempt + 1, token = token + 1, version = version + 1, progress = NULL, \
+         message = NULL, expires_at = NULL FROM picked WHERE j.id = picked.id \
+         RETURNING j.id, j.task, j.queue, j.payload, j.attempt, j.token, j.policy, j.timeout, \
+         j.key, j.in_group, j.created_at, j.inputs, j.priority, j.due, j.headers",
+        first + 1,
+        first + 2,
+    )
+}
+
+/// Who takes jobs, when, and the state that they get.
+struct Taker {
+    state: i16,
+    worker: i64,
+    now: i64,
+}
+
+/// What there is besides ready jobs.
+struct Surroundings {
+    limits: bool,
+    lanes: bool,
+}
 
 impl PostgresBroker {
     pub(super) fn lease_jobs(
@@ -34,41 +74,83 @@ impl PostgresBroker {
         if touched.is_none_or(|at| !(0.0..TOUCH_AFTER).contains(&now.since(at)) || at == now) {
             self.touch_worker(worker, spec, now)?;
         }
-        self.look_at_the_clock(now)?;
+        let Surroundings { limits, lanes } = self.look_at_the_clock(now)?;
         let Some(next) = state::step(State::Queued, Event::Leased, now) else {
             return Ok(Vec::new());
         };
+        let taker = Taker { state: next.state as i16, worker: worker.0, now: now.0 };
+        self.limited = limits;
+        self.turn = self.turn.wrapping_add(1);
+        let rows = if limits || lanes {
+            self.take_limited(&taker, spec, limit, limits)?
+        } else {
+            let sql = format!("WITH open AS MATERIALIZED ({OPEN}), {PICK} {}", take(7));
+            self.link.query(
+                &sql,
+                &[
+                    &spec.queues,
+                    &spec.queues.is_empty(),
+                    &spec.skip,
+                    &(self.turn as i64 & 0xffff),
+                    &(limit as i64),
+                    &now.0,
+                    &taker.state,
+                    &taker.worker,
+                    &taker.now,
+                ],
+            )?
+        };
+        self.hand_out(worker, rows)
+    }
+
+    /// Takes ready jobs as far as the limits allow.
+    fn take_limited(
+        &mut self,
+        taker: &Taker,
+        spec: &WorkerSpec,
+        limit: usize,
+        alone: bool,
+    ) -> Result<Vec<Row>, Fault> {
+        let now = Time(taker.now);
+        let mut limits = self.open_limits(alone, now)?;
+        let ready = self.candidates(spec, limit, &mut limits, now)?;
+        let mut trial = limits.gate.clone();
+        let mut chosen = Vec::new();
+        for one in &ready {
+            if chosen.len() < limit && trial.admits(one) {
+                trial.passed(one);
+                chosen.push(one.row);
+            }
+        }
+        self.put_in_lanes(&limits)?;
+        if chosen.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<&[u8]> = chosen.iter().map(|id| &id.as_bytes()[..]).collect();
         let sql = format!(
-            "WITH open AS MATERIALIZED ({OPEN}), picked AS MATERIALIZED (\
-             SELECT p.id FROM open, LATERAL (\
-             SELECT id, priority, due FROM pelton_jobs WHERE state = 2 AND queue = open.name AND \
-             (expires_at IS NULL OR expires_at > $4) \
-             ORDER BY priority DESC, due, id LIMIT $5 FOR UPDATE SKIP LOCKED) p \
-             ORDER BY p.priority DESC, p.due, p.id LIMIT $5) \
-             UPDATE pelton_jobs j SET state = $6, worker = $7, started_at = $4, \
-             attempt = attempt + 1, token = token + 1, version = version + 1, progress = NULL, \
-             message = NULL, expires_at = NULL FROM picked WHERE j.id = picked.id \
-             RETURNING j.id, j.task, j.queue, j.payload, j.attempt, j.token, j.policy, j.timeout, \
-             j.key, j.in_group, j.created_at, j.inputs, j.priority, j.due, j.headers"
+            "WITH picked AS MATERIALIZED (SELECT id FROM pelton_jobs WHERE id = ANY($1) AND \
+             state = 2 AND (expires_at IS NULL OR expires_at > $2) FOR UPDATE SKIP LOCKED) {}",
+            take(3)
         );
-        let mut rows = self.link.query(
-            &sql,
-            &[
-                &spec.queues,
-                &spec.queues.is_empty(),
-                &spec.skip,
-                &now.0,
-                &(limit as i64),
-                &(next.state as i16),
-                &worker.0,
-            ],
-        )?;
+        let values: [&(dyn ToSql + Sync); 5] =
+            [&ids, &taker.now, &taker.state, &taker.worker, &taker.now];
+        let rows = self.link.query(&sql, &values)?;
+        // What another got hold of meanwhile uses up no limit.
+        let taken: HashSet<JobId> = rows.iter().map(|row| id_at(row, 0)).collect();
+        for one in ready.iter().filter(|one| taken.contains(&one.row)) {
+            limits.gate.passed(one);
+        }
+        self.close_limits(limits.gate)?;
+        Ok(rows)
+    }
+
+    fn hand_out(&mut self, worker: WorkerRow, mut rows: Vec<Row>) -> Result<Vec<LeasedJob>, Fault> {
         rows.sort_by_key(|row| (-row.get::<_, i16>(12), row.get::<_, i64>(13), id_at(row, 0)));
         let mut jobs = rows.iter().map(leased).collect::<Vec<_>>();
         let tied: Vec<bool> = rows.iter().map(|row| row.get::<_, i32>(11) > 0).collect();
         self.give_inputs(&mut jobs, &tied)?;
         for job in &jobs {
-            self.moved(&job.queue, Some(State::Queued), Some(next.state));
+            self.moved(&job.queue, Some(State::Queued), Some(State::Running));
             self.group.changed.push(job.id);
         }
         self.group.leased.extend(jobs.iter().map(|job| (worker, job.lease())));
@@ -104,15 +186,17 @@ impl PostgresBroker {
     }
 
     /// What is due by now: jobs become ready, expire, or are taken from dead workers.
-    fn look_at_the_clock(&mut self, now: Time) -> Result<(), Fault> {
-        let rows = self.link.query(
+    fn look_at_the_clock(&mut self, now: Time) -> Result<Surroundings, Fault> {
+        let sql = format!(
             "SELECT (SELECT min(due) FROM pelton_jobs WHERE state = 1), \
              (SELECT min(expires_at) FROM pelton_jobs \
              WHERE expires_at IS NOT NULL AND state < 3), \
-             (SELECT min(lease_until) FROM pelton_workers)",
-            &[],
-        )?;
-        let Some(row) = rows.first() else { return Ok(()) };
+             (SELECT min(lease_until) FROM pelton_workers), {LIMITED}"
+        );
+        let rows = self.link.query(&sql, &[])?;
+        let Some(row) = rows.first() else {
+            return Ok(Surroundings { limits: true, lanes: true });
+        };
         let is_before =
             |column, time: i64| row.get::<_, Option<i64>>(column).is_some_and(|at| at < time);
         if is_before(0, now.0 + 1) {
@@ -124,7 +208,7 @@ impl PostgresBroker {
         if is_before(2, now.0) {
             self.take_over_lost(now)?;
         }
-        Ok(())
+        Ok(Surroundings { limits: row.get(3), lanes: row.get(4) })
     }
 
     /// When a lease for this worker would find something to do.
@@ -137,22 +221,32 @@ impl PostgresBroker {
             "SELECT EXISTS (SELECT 1 FROM ({OPEN}) open WHERE EXISTS \
              (SELECT 1 FROM pelton_jobs WHERE state = 2 AND queue = open.name)), \
              (SELECT min(due) FROM pelton_jobs WHERE state = 1), \
-             (SELECT min(lease_until) FROM pelton_workers)"
+             (SELECT min(lease_until) FROM pelton_workers), {LIMITED}"
         );
         let rows = self.link.query(&sql, &[&spec.queues, &spec.queues.is_empty(), &spec.skip])?;
         let Some(row) = rows.first() else { return Ok(None) };
+        let mut opens_at = None;
         if row.get(0) {
-            return Ok(Some(now));
+            if !row.get::<_, bool>(3) {
+                return Ok(Some(now));
+            }
+            let mut limits = self.open_limits(false, now)?;
+            for one in self.candidates(spec, 1, &mut limits, now)? {
+                if limits.gate.admits(&one) || limits.astray.contains(&one.row) {
+                    return Ok(Some(now));
+                }
+            }
+            opens_at = limits.gate.opens_at().map(|at| at.0);
         }
         let (due, lost): (Option<i64>, Option<i64>) = (row.get(1), row.get(2));
-        Ok([due, lost].into_iter().flatten().min().map(Time))
+        Ok([due, lost, opens_at].into_iter().flatten().min().map(Time))
     }
 
     /// Scheduled jobs whose time came are queued, whatever their queue.
     fn promote(&mut self, now: Time) -> Result<(), Fault> {
         let Some(next) = state::step(State::Scheduled, Event::Due, now) else { return Ok(()) };
         let rows = self.link.query(
-            "UPDATE pelton_jobs SET state = $1, version = version + 1 WHERE id IN \
+            "UPDATE pelton_jobs SET state = $1, signal = NULL, version = version + 1 WHERE id IN \
              (SELECT id FROM pelton_jobs WHERE state = 1 AND due <= $2 ORDER BY due LIMIT $3 \
              FOR UPDATE SKIP LOCKED) RETURNING id, queue",
             &[&(next.state as i16), &now.0, &PROMOTE_MAX],

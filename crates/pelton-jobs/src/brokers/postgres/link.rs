@@ -19,7 +19,12 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 const SESSION: &str = "SET application_name = 'pelton'; SET enable_seqscan = off; \
     SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
     SET jit = off; SET plan_cache_mode = force_generic_plan; SET client_min_messages = warning; \
-    SET default_transaction_isolation = 'read committed'";
+    SET default_transaction_isolation = 'read committed'; SET lock_timeout = '2s'";
+
+/// The wait for a lock is bounded: the thread that waits renews leases, too. It is longer than
+/// PostgreSQL waits before it looks for deadlocks. For a while after such a wait was in vain, those
+/// that follow are this long, for the same transaction is probably still open.
+pub(super) const SHORT_WAIT: &str = "SET LOCAL lock_timeout = '50ms'";
 
 /// Where the server is, and how long it is waited for.
 #[derive(Clone, Debug)]
@@ -128,7 +133,7 @@ impl Link {
                         self.outage = Some((began, Instant::now() + PAUSE_MAX));
                         why
                     }
-                    Err(Fault::Sql(why)) => {
+                    Err(Fault::Sql(why) | Fault::Blocked(why)) => {
                         return Err(BrokerError::Open(format!("{}: {why}", self.location.name)));
                     }
                     Err(Fault::Ours(error)) => return Err(error),

@@ -99,11 +99,12 @@ fn hear(location: &Location, uid: &str, ears: &dyn Ears, closed: &AtomicBool) ->
     Ok(())
 }
 
-/// `work`, `cancels` or ids of jobs; and who says it.
+/// `work`, `cancels`, `orders` or ids of jobs; and who says it.
 fn pass_on(payload: &str, ears: &dyn Ears) {
     match payload.split(' ').next().unwrap_or_default() {
         "work" => ears.hear(News::Work),
         "cancels" => ears.hear(News::Cancels),
+        "orders" => ears.hear(News::Orders),
         ids => {
             let ids = ids.as_bytes().chunks(32).filter_map(|id| std::str::from_utf8(id).ok());
             ears.hear(News::Jobs(ids.filter_map(|id| id.parse::<JobId>().ok()).collect()));

@@ -1,43 +1,49 @@
 //! Jobs in tables of a PostgreSQL database.
 //!
-//! A group of operations is one transaction; jobs are leased with `SKIP LOCKED`, and others are told
-//! of a commit by `NOTIFY`. An operation that can fail by itself is a savepoint, or checks before it
-//! writes. Time is the caller's.
+//! A group of operations is one transaction, each operation after the first a savepoint in it; jobs
+//! are leased with `SKIP LOCKED`, and others are told of a commit by `NOTIFY`. Time is the caller's.
 
+mod bulk;
 mod control;
 mod enqueue;
 mod family;
 mod fault;
 mod finish;
+mod group;
+mod history;
 mod lease;
+mod limits;
 mod link;
 mod listen;
 mod read;
 mod schedule;
 mod schema;
+mod steps;
+mod tidy;
 mod worker;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use postgres::{Client, Row};
 
 use self::fault::Fault;
+use self::group::Group;
 use self::link::{Link, Location};
 use self::listen::Listening;
 use crate::broker::{
-    Broker, Chance, Commit, Ears, EnqueueCall, Progress, Reader, Tick, WorkerRow, WorkerSpec,
+    Broker, Capabilities, Chance, Commit, Ears, EnqueueCall, Progress, Reader, Tick, WorkerRow,
+    WorkerSpec,
 };
 use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::job::{Edge, Lease, LeasedJob, NewJob, Outcome, Settled};
+use crate::job::{Edge, Lease, LeasedJob, NewJob, Outcome, Settled, check_name};
+use crate::limit::{Limit, Rate, Scope};
 use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
 use crate::state::State;
 use crate::time::Time;
-
-/// Ids in one notification, which has 8000 bytes at most.
-const NOTIFY_IDS: usize = 240;
 
 /// Times that a question is asked again, each on a new connection.
 const TRIES_MAX: u32 = 10;
@@ -58,21 +64,12 @@ pub struct PostgresBroker {
     listening: Option<Listening>,
     /// For `was_changed_by_others`, once somebody asks.
     overheard: Option<Client>,
-}
-
-/// What the operations of a group leave for its end.
-#[derive(Default)]
-struct Group {
-    work: bool,
-    cancels: bool,
-    changed: Vec<JobId>,
-    leased: Vec<(WorkerRow, Lease)>,
-    /// How many of the unsure leases it gave back, from the first on.
-    returned: usize,
-    /// Changes to the number of jobs, by queue and state.
-    counts: BTreeMap<(String, i16), i64>,
-    /// The fault that ended the whole transaction, not just its operation.
-    broken: Option<BrokerError>,
+    /// Which of its queues a worker is served first: the next one each time.
+    turn: usize,
+    /// Whether there were limits when last looked at: then an attempt's end may let others begin.
+    limited: bool,
+    /// When a wait for another's transaction was in vain.
+    blocked_at: Option<Instant>,
 }
 
 impl PostgresBroker {
@@ -94,17 +91,10 @@ impl PostgresBroker {
             unsure: Vec::new(),
             listening: None,
             overheard: None,
+            turn: 0,
+            limited: false,
+            blocked_at: None,
         })
-    }
-
-    /// Notes that a job of `queue` moved; `None` is before the first and after the last state.
-    fn moved(&mut self, queue: &str, from: Option<State>, to: Option<State>) {
-        for (state, by) in [(from, -1), (to, 1)] {
-            if let Some(state) = state {
-                *self.group.counts.entry((queue.to_owned(), state as i16)).or_default() += by;
-            }
-        }
-        self.group.work |= matches!(to, Some(State::Queued | State::Scheduled));
     }
 
     /// Adds queues that are new.
@@ -116,7 +106,8 @@ impl PostgresBroker {
         }
         new.sort_unstable();
         self.link.execute(
-            "INSERT INTO pelton_queues (name) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING",
+            "INSERT INTO pelton_queues (name) SELECT new FROM unnest($1::text[]) new WHERE NOT \
+             EXISTS (SELECT 1 FROM pelton_queues WHERE name = new) ON CONFLICT DO NOTHING",
             &[&new],
         )?;
         if self.queues.len() + new.len() > QUEUES_MAX {
@@ -124,86 +115,6 @@ impl PostgresBroker {
         }
         self.queues.extend(new.into_iter().map(str::to_owned));
         Ok(())
-    }
-
-    /// Runs one operation that writes nothing before it has checked everything.
-    fn checked<T>(
-        &mut self,
-        operation: impl FnOnce(&mut Self) -> Result<T, Fault>,
-    ) -> Result<T, BrokerError> {
-        if let Some(broken) = &self.group.broken {
-            return Err(broken.clone());
-        }
-        operation(self).map_err(|fault| self.note_fault(fault))
-    }
-
-    /// Runs one operation in a savepoint: all of it happens, or nothing.
-    fn atomic<T>(
-        &mut self,
-        operation: impl FnOnce(&mut Self) -> Result<T, Fault>,
-    ) -> Result<T, BrokerError> {
-        self.checked(|broker| {
-            let before = broker.group.counts.clone();
-            let changed = broker.group.changed.len();
-            broker.link.batch("SAVEPOINT operation")?;
-            let result = operation(broker);
-            match result {
-                Ok(value) => {
-                    broker.link.batch("RELEASE operation")?;
-                    Ok(value)
-                }
-                Err(Fault::Ours(error)) => {
-                    broker.link.batch("ROLLBACK TO operation; RELEASE operation")?;
-                    // Queues that the operation added are gone with it.
-                    broker.queues.clear();
-                    broker.group.counts = before;
-                    broker.group.changed.truncate(changed);
-                    Err(Fault::Ours(error))
-                }
-                other => other,
-            }
-        })
-    }
-
-    /// A fault of PostgreSQL's ends the whole transaction.
-    fn note_fault(&mut self, fault: Fault) -> BrokerError {
-        if matches!(fault, Fault::Lost(_)) {
-            self.link.drop_connection();
-        }
-        let ours = matches!(fault, Fault::Ours(_));
-        let error = fault.explain(&self.link.location.name);
-        if !ours {
-            self.group.broken = Some(error.clone());
-        }
-        error
-    }
-
-    fn commit_group(&mut self) -> Result<(), Fault> {
-        let counts = std::mem::take(&mut self.group.counts);
-        let counts: Vec<_> = counts.into_iter().filter(|(_, by)| *by != 0).collect();
-        let queues: Vec<&str> = counts.iter().map(|((queue, _), _)| queue.as_str()).collect();
-        let states: Vec<i16> = counts.iter().map(|((_, state), _)| *state).collect();
-        let numbers: Vec<i64> = counts.iter().map(|(_, by)| *by).collect();
-        let mut messages = Vec::new();
-        if self.group.work {
-            messages.push(format!("work {}", self.uid));
-        }
-        if self.group.cancels {
-            messages.push(format!("cancels {}", self.uid));
-        }
-        for ids in self.group.changed.chunks(NOTIFY_IDS) {
-            let ids: String = ids.iter().map(ToString::to_string).collect();
-            messages.push(format!("{ids} {}", self.uid));
-        }
-        if !counts.is_empty() || !messages.is_empty() {
-            self.link.query(
-                "WITH counted AS (INSERT INTO pelton_counts (queue, state, n) \
-                 SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[])) \
-                 SELECT pg_notify(pelton_channel(), message) FROM unnest($4::text[]) message",
-                &[&queues, &states, &numbers, &messages],
-            )?;
-        }
-        self.link.batch("COMMIT")
     }
 
     /// For questions outside a group.
@@ -224,9 +135,6 @@ impl PostgresBroker {
 
     fn enqueue_one(&mut self, call: &EnqueueCall, now: Time) -> Result<Vec<JobId>, BrokerError> {
         let jobs: Vec<&Arc<NewJob>> = call.jobs.iter().collect();
-        if call.edges.is_empty() {
-            return self.checked(|broker| broker.enqueue_jobs(&jobs, &[], call.again, now));
-        }
         self.atomic(|broker| broker.enqueue_jobs(&jobs, &call.edges, call.again, now))
     }
 }
@@ -235,7 +143,8 @@ impl Broker for PostgresBroker {
     fn begin(&mut self) -> Result<(), BrokerError> {
         self.group = Group::default();
         // A connection that broke while nobody looked had nothing under way.
-        self.ask(|broker| broker.link.batch("BEGIN"))
+        let begin = format!("BEGIN{}", self.shorter_wait());
+        self.ask(|broker| broker.link.batch(&begin))
     }
 
     fn commit(&mut self) -> Result<Commit, BrokerError> {
@@ -253,9 +162,10 @@ impl Broker for PostgresBroker {
             }
             return Err(error);
         }
-        let Group { work, cancels, changed, returned, .. } = std::mem::take(&mut self.group);
+        let Group { work, cancels, orders, changed, returned, .. } =
+            std::mem::take(&mut self.group);
         self.unsure.drain(..returned);
-        Ok(Commit { work, cancels, changed, ..Commit::default() })
+        Ok(Commit { work, cancels, orders, changed })
     }
 
     fn enqueue(
@@ -279,16 +189,11 @@ impl Broker for PostgresBroker {
         };
         if calls.len() > 1 && calls.iter().all(plain) {
             let jobs: Vec<&Arc<NewJob>> = calls.iter().flat_map(|call| &call.jobs).collect();
-            let together = self.checked(|broker| broker.enqueue_jobs(&jobs, &[], false, now));
-            match together {
-                Ok(_) => {
-                    let ids = |call: &EnqueueCall| call.jobs.iter().map(|job| job.id).collect();
-                    return calls.iter().map(|call| Ok(ids(call))).collect();
-                }
-                // One of them is wrong, and must not hurt the others.
-                Err(BrokerError::Invalid(_) | BrokerError::Unsupported(_)) => {}
-                Err(error) => return calls.iter().map(|_| Err(error.clone())).collect(),
+            if self.atomic(|broker| broker.enqueue_jobs(&jobs, &[], false, now)).is_ok() {
+                let ids = |call: &EnqueueCall| call.jobs.iter().map(|job| job.id).collect();
+                return calls.iter().map(|call| Ok(ids(call))).collect();
             }
+            // One of them is wrong, and must not hurt the others.
         }
         calls.iter().map(|call| self.enqueue_one(call, now)).collect()
     }
@@ -300,7 +205,7 @@ impl Broker for PostgresBroker {
         limit: usize,
         now: Time,
     ) -> Result<Vec<LeasedJob>, BrokerError> {
-        self.checked(|broker| broker.lease_jobs(worker, spec, limit, now))
+        self.atomic(|broker| broker.lease_jobs(worker, spec, limit, now))
     }
 
     fn finish(
@@ -310,31 +215,31 @@ impl Broker for PostgresBroker {
         now: Time,
         chance: &mut dyn Chance,
     ) -> Result<Vec<Settled>, BrokerError> {
-        self.checked(|broker| broker.finish_jobs(worker, outcomes, now, chance))
+        self.atomic(|broker| broker.finish_jobs(worker, outcomes, now, chance))
     }
 
     fn progress(&mut self, reports: &[Progress]) -> Result<(), BrokerError> {
-        self.checked(|broker| broker.write_progress(reports))
+        self.atomic(|broker| broker.write_progress(reports))
     }
 
     fn cancel(&mut self, id: JobId, reason: &str, now: Time) -> Result<bool, BrokerError> {
-        self.checked(|broker| broker.cancel_job(id, reason, now))
+        self.atomic(|broker| broker.cancel_job(id, reason, now))
     }
 
     fn retry(&mut self, id: JobId, now: Time) -> Result<bool, BrokerError> {
-        self.checked(|broker| broker.retry_job(id, now))
+        self.atomic(|broker| broker.retry_job(id, now))
     }
 
     fn delete(&mut self, id: JobId, now: Time) -> Result<bool, BrokerError> {
-        self.checked(|broker| broker.delete_job(id, now))
+        self.atomic(|broker| broker.delete_job(id, now))
     }
 
     fn set_paused(&mut self, queue: &str, paused: bool) -> Result<(), BrokerError> {
-        self.checked(|broker| broker.pause_queue(queue, paused))
+        self.atomic(|broker| broker.pause_queue(queue, paused))
     }
 
     fn add_worker(&mut self, spec: &WorkerSpec, now: Time) -> Result<WorkerRow, BrokerError> {
-        self.checked(|broker| broker.insert_worker(spec, now))
+        self.atomic(|broker| broker.insert_worker(spec, now))
     }
 
     fn renew(
@@ -344,11 +249,11 @@ impl Broker for PostgresBroker {
         held: &[Lease],
         now: Time,
     ) -> Result<Vec<JobId>, BrokerError> {
-        self.checked(|broker| broker.renew_leases(worker, spec, held, now))
+        self.atomic(|broker| broker.renew_leases(worker, spec, held, now))
     }
 
     fn remove_worker(&mut self, worker: WorkerRow) -> Result<(), BrokerError> {
-        self.checked(|broker| broker.delete_worker(worker))
+        self.atomic(|broker| broker.delete_worker(worker))
     }
 
     fn declare(
@@ -365,11 +270,11 @@ impl Broker for PostgresBroker {
     }
 
     fn resign(&mut self, leader: &str) -> Result<(), BrokerError> {
-        self.checked(|broker| broker.give_up_lead(leader))
+        self.atomic(|broker| broker.give_up_lead(leader))
     }
 
     fn tidy(&mut self, now: Time) -> Result<bool, BrokerError> {
-        self.checked(|broker| broker.tidy_up(now))
+        self.atomic(|broker| broker.tidy_up(now))
     }
 
     fn work_at(&mut self, spec: &WorkerSpec, now: Time) -> Result<Option<Time>, BrokerError> {
@@ -408,6 +313,111 @@ impl Broker for PostgresBroker {
         Ok(true)
     }
 
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            steps: true,
+            limits: true,
+            failure_edges: true,
+            history: true,
+            key_windows: true,
+            fair: true,
+            dynamic_schedules: true,
+            orders: true,
+            bulk_control: true,
+        }
+    }
+
+    fn save_step(&mut self, lease: Lease, step: &str, value: &[u8]) -> Result<bool, BrokerError> {
+        self.atomic(|broker| broker.write_step(lease, step, value))
+    }
+
+    fn steps(&mut self, lease: Lease) -> Result<Vec<(String, Vec<u8>)>, BrokerError> {
+        // Within a group, too: a lost connection is the group's to tell.
+        match self.steps_of(lease) {
+            Err(Fault::Lost(_)) => self.ask(|broker| broker.steps_of(lease)),
+            other => other.map_err(|fault| fault.explain(&self.link.location.name)),
+        }
+    }
+
+    fn take_signal(
+        &mut self,
+        lease: Lease,
+        signal: &str,
+        step: &str,
+    ) -> Result<Option<Vec<u8>>, BrokerError> {
+        self.atomic(|broker| broker.signal_to_step(lease, signal, step))
+    }
+
+    fn signal(
+        &mut self,
+        id: JobId,
+        signal: &str,
+        value: &[u8],
+        now: Time,
+    ) -> Result<bool, BrokerError> {
+        self.atomic(|broker| broker.send_signal(id, signal, value, now))
+    }
+
+    fn set_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError> {
+        self.atomic(|broker| broker.write_limit(scope, limit))
+    }
+
+    fn acquire(
+        &mut self,
+        bucket: &str,
+        rate: Rate,
+        cost: f64,
+        now: Time,
+    ) -> Result<Option<Time>, BrokerError> {
+        self.atomic(|broker| broker.take_from(bucket, rate, cost, now))
+    }
+
+    fn cancel_group(&mut self, group: &str, reason: &str, now: Time) -> Result<u64, BrokerError> {
+        self.atomic(|broker| broker.cancel_all_of(group, reason, now))
+    }
+
+    fn purge_queue(&mut self, queue: &str, limit: u32, now: Time) -> Result<u64, BrokerError> {
+        self.atomic(|broker| broker.cancel_unstarted_of(queue, limit, now))
+    }
+
+    fn put_schedule(
+        &mut self,
+        owner: &str,
+        schedule: &ScheduleSpec,
+        now: Time,
+    ) -> Result<(), BrokerError> {
+        self.atomic(|broker| broker.add_schedule(owner, schedule, now))
+    }
+
+    fn remove_schedule(&mut self, name: &str) -> Result<bool, BrokerError> {
+        self.atomic(|broker| broker.delete_schedule(name))
+    }
+
+    fn pause_schedule(&mut self, name: &str, paused: bool, now: Time) -> Result<bool, BrokerError> {
+        self.atomic(|broker| broker.rest_schedule(name, paused, now))
+    }
+
+    fn run_schedule(&mut self, name: &str, now: Time) -> Result<Option<JobId>, BrokerError> {
+        self.atomic(|broker| broker.fire_now(name, now))
+    }
+
+    fn order_workers(
+        &mut self,
+        name: Option<&str>,
+        order: &[u8],
+        now: Time,
+    ) -> Result<u64, BrokerError> {
+        self.atomic(|broker| broker.write_orders(name, order, now))
+    }
+
+    fn orders(
+        &mut self,
+        worker: WorkerRow,
+        report: Option<&[u8]>,
+    ) -> Result<Vec<Vec<u8>>, BrokerError> {
+        self.atomic(|broker| broker.take_orders(worker, report))
+    }
+
     fn reader(&self) -> Result<Box<dyn Reader>, BrokerError> {
         Ok(Box::new(read::PostgresReader::new(Link::new(self.link.location.clone()))))
     }
@@ -431,6 +441,35 @@ fn state_at(row: &Row, column: usize) -> Result<State, Fault> {
 fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
+
+/// Refuses a name that is not one, or that PostgreSQL does not store.
+fn check_text(what: &str, name: &str) -> Result<(), BrokerError> {
+    check_name(what, name)?;
+    if name.contains('\0') {
+        return Err(BrokerError::Invalid(format!(
+            "the {what} {name:?} has a null character in it, which PostgreSQL does not store"
+        )));
+    }
+    Ok(())
+}
+
+/// When a record may be removed, `now` being its job's end: not before a second try of its enqueue,
+/// whose answer was lost, could come and find that it is not there. That is a minute at least.
+macro_rules! purge_at {
+    ($now:literal) => {
+        purge_at!($now, "0")
+    };
+    ($now:literal, $least:literal) => {
+        concat!(
+            "greatest(",
+            $now,
+            "::bigint + (greatest(result_ttl, ",
+            $least,
+            ") * 1000000)::bigint, created_at + 60000000)"
+        )
+    };
+}
+use purge_at;
 
 /// One that was written by another program, and means nothing, is the usual one: its job must not
 /// keep those beside it from being leased, or their outcomes from being written.

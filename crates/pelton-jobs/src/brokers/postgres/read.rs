@@ -12,7 +12,9 @@ use crate::broker::Reader;
 use crate::error::BrokerError;
 use crate::id::JobId;
 use crate::job::Extra;
-use crate::record::{JobRecord, ListFilter, QueueRecord, ScheduleRecord, WorkerRecord};
+use crate::record::{
+    AttemptRecord, JobRecord, LimitRecord, ListFilter, QueueRecord, ScheduleRecord, WorkerRecord,
+};
 use crate::state::State;
 use crate::time::Time;
 
@@ -25,7 +27,8 @@ pub(super) struct PostgresReader {
 const RECORD: &str = "SELECT j.id, j.task, j.queue, j.state, j.priority, j.attempt, j.policy, \
     j.created_at, j.due, j.started_at, j.finished_at, j.timeout, j.key, j.in_group, \
     (SELECT w.name FROM pelton_workers w WHERE w.row = j.worker), j.progress, j.message, j.reason, \
-    j.payload, j.result, j.error, j.cancel, j.version, j.headers FROM pelton_jobs j";
+    j.payload, j.result, j.error, j.cancel, j.version, j.headers, \
+    j.limit_key, j.signal FROM pelton_jobs j";
 
 impl PostgresReader {
     pub(super) fn new(link: Link) -> Self {
@@ -79,7 +82,7 @@ impl Reader for PostgresReader {
             let rows = link.query(
                 "SELECT name, hostname, pid, queues, concurrency, started_at, seen_at, processed, \
                  failed, (SELECT count(*) FROM pelton_jobs j WHERE j.state = 3 AND \
-                 j.worker = w.row) FROM pelton_workers w WHERE NOT closed AND seen_at >= $1 \
+                 j.worker = w.row), report FROM pelton_workers w WHERE NOT closed AND seen_at >= $1 \
                  ORDER BY name, row",
                 &[&since.0],
             )?;
@@ -91,11 +94,34 @@ impl Reader for PostgresReader {
         self.ask(|link| {
             let rows = link.query(
                 "SELECT name, task, queue, cron, tz, every, next_at, last_at, last_job, \
-                 owner, grace, catch_up FROM pelton_schedules ORDER BY name, owner",
+                 owner, grace, catch_up, paused FROM pelton_schedules ORDER BY name, owner",
                 &[],
             )?;
             Ok(rows.iter().map(schedule).collect())
         })
+    }
+
+    fn history(&mut self, id: JobId) -> Result<Vec<AttemptRecord>, BrokerError> {
+        self.ask(|link| super::history::of(link, id))
+    }
+
+    fn group_counts(&mut self, group: &str) -> Result<[u64; 7], BrokerError> {
+        self.ask(|link| {
+            let rows = link.query(
+                "SELECT state, count(*) FROM pelton_jobs WHERE in_group = $1 GROUP BY state",
+                &[&group],
+            )?;
+            let mut counts = [0; 7];
+            for row in &rows {
+                counts[state_at(row, 0)? as usize] =
+                    u64::try_from(row.get::<_, i64>(1)).unwrap_or(0);
+            }
+            Ok(counts)
+        })
+    }
+
+    fn limits(&mut self) -> Result<Vec<LimitRecord>, BrokerError> {
+        self.ask(super::limits::all)
     }
 }
 
@@ -132,15 +158,18 @@ fn list(link: &mut Link, filter: &ListFilter) -> Result<Vec<JobRecord>, Fault> {
 
 fn queues(link: &mut Link) -> Result<Vec<QueueRecord>, Fault> {
     // One statement, so that the parts belong together. The oldest: one step in the index for each
-    // priority.
+    // lane and priority.
     let rows = link.query(
         "SELECT q.name, q.paused, c.state, coalesce(c.n, 0)::bigint, (\
          WITH RECURSIVE level AS (\
-         (SELECT priority, due FROM pelton_jobs WHERE state = 2 AND queue = q.name \
-         ORDER BY priority DESC, due LIMIT 1) UNION ALL \
-         (SELECT next.priority, next.due FROM level, LATERAL (\
+         (SELECT lane, first.priority, first.due FROM (SELECT '' AS lane UNION ALL \
+         SELECT task FROM pelton_lanes) lanes, LATERAL (\
          SELECT priority, due FROM pelton_jobs WHERE state = 2 AND queue = q.name AND \
-         priority < level.priority ORDER BY priority DESC, due LIMIT 1) next)) \
+         lane = lanes.lane ORDER BY priority DESC, due LIMIT 1) first) UNION ALL \
+         (SELECT level.lane, next.priority, next.due FROM level, LATERAL (\
+         SELECT priority, due FROM pelton_jobs WHERE state = 2 AND queue = q.name AND \
+         lane = level.lane AND priority < level.priority \
+         ORDER BY priority DESC, due LIMIT 1) next)) \
          SELECT min(due) FROM level) \
          FROM pelton_queues q LEFT JOIN (SELECT queue, state, sum(n) AS n FROM pelton_counts \
          GROUP BY queue, state) c ON c.queue = q.name ORDER BY q.name",
@@ -176,7 +205,9 @@ fn record(row: &Row) -> Result<JobRecord, Fault> {
         attempt: u32::try_from(row.get::<_, i32>(5)).unwrap_or(0),
         max_retries: super::read_policy(row.get(6)).max_retries,
         created_at,
-        run_at: (state == State::Scheduled || due != created_at).then_some(due),
+        run_at: (state == State::Scheduled || due != created_at)
+            .then_some(due)
+            .filter(|due| *due < Time::MAX),
         started_at: time(9),
         finished_at: time(10),
         timeout: row.get(11),
@@ -191,8 +222,8 @@ fn record(row: &Row) -> Result<JobRecord, Fault> {
         error: row.get(20),
         cancel_requested: row.get(21),
         version: row.get(22),
-        extra: Extra { headers: row.get(23), ..Extra::default() },
-        signal: None,
+        extra: Extra { headers: row.get(23), limit_key: row.get(24), key_ttl: None },
+        signal: row.get(25),
     })
 }
 
@@ -211,7 +242,7 @@ fn worker(row: &Row) -> WorkerRecord {
         processed: count(7),
         failed: count(8),
         running: count(9),
-        report: None,
+        report: row.get(10),
     }
 }
 
@@ -229,7 +260,7 @@ fn schedule(row: &Row) -> ScheduleRecord {
         last_at: time(7),
         last_job: last_job.and_then(|id| id.try_into().ok()).map(JobId::from_bytes),
         owner: row.get(9),
-        paused: false,
+        paused: row.get(12),
         grace: row.get(10),
         catch_up: u32::try_from(row.get::<_, i32>(11)).unwrap_or(1),
     }

@@ -12,6 +12,10 @@ use crate::job::{Extra, NewJob};
 use crate::schedule::{FIRE_MAX, LEAD, Rule, RuleParts, ScheduleSpec};
 use crate::time::Time;
 
+/// What `Due` is read from.
+const STORED: &str = "SELECT owner, name, cron, tz, every, grace, next_at, policy, task, queue, \
+    priority, timeout, result_ttl, in_group, payload, catch_up FROM pelton_schedules";
+
 /// A schedule that is due, as it was stored.
 struct Due {
     owner: String,
@@ -21,7 +25,7 @@ struct Due {
     every: Option<f64>,
     grace: f64,
     catch_up: u32,
-    next_at: Time,
+    next_at: Option<Time>,
     template: NewJob,
 }
 
@@ -35,7 +39,7 @@ impl Due {
             every: row.get(4),
             grace: row.get(5),
             catch_up: u32::try_from(row.get::<_, i32>(15)).unwrap_or(1),
-            next_at: Time(row.get(6)),
+            next_at: row.get::<_, Option<i64>>(6).map(Time),
             template: NewJob {
                 id: JobId::from_bytes([0; 16]),
                 task: row.get(8),
@@ -128,7 +132,8 @@ impl PostgresBroker {
                 fired.push((due.name.clone(), id));
             }
         }
-        let rows = self.link.query("SELECT min(next_at) FROM pelton_schedules", &[])?;
+        let rows =
+            self.link.query("SELECT min(next_at) FROM pelton_schedules WHERE NOT paused", &[])?;
         let next: Option<i64> = rows.first().and_then(|row| row.get(0));
         // Back in a third of the lead, so that it does not lapse.
         let renewal = now.after(LEAD / 3.0);
@@ -158,25 +163,21 @@ impl PostgresBroker {
     }
 
     fn due_schedules(&mut self, now: Time) -> Result<Vec<Due>, Fault> {
-        let rows = self.link.query(
-            "SELECT owner, name, cron, tz, every, grace, next_at, policy, task, queue, priority, \
-             timeout, result_ttl, in_group, payload, catch_up FROM pelton_schedules \
-             WHERE next_at <= $1 ORDER BY next_at, owner, name LIMIT $2 FOR UPDATE",
-            &[&now.0, &FIRE_MAX],
-        )?;
-        rows.iter().map(Due::read).collect()
+        let sql = format!(
+            "{STORED} WHERE next_at <= $1 AND NOT paused ORDER BY next_at, owner, name LIMIT $2 \
+             FOR UPDATE"
+        );
+        self.link.query(&sql, &[&now.0, &FIRE_MAX])?.iter().map(Due::read).collect()
     }
 
     /// Fires what is due of a schedule, and moves it on: in one operation, so that a tick has its
     /// job exactly when it is past.
     fn fire(&mut self, due: &Due, now: Time) -> Result<Vec<JobId>, Fault> {
         let rule = Rule::of(due.cron.as_deref(), &due.tz, due.every)?;
-        let ticks = rule.due(due.next_at, now, due.grace, due.catch_up);
+        let ticks = rule.due(due.next_at.unwrap_or(now), now, due.grace, due.catch_up);
         let mut ids = Vec::with_capacity(ticks.fire.len());
         for _ in &ticks.fire {
-            let job = Arc::new(NewJob { id: JobId::new(now)?, ..due.template.clone() });
-            self.enqueue_jobs(&[&job], &[], false, now)?;
-            ids.push(job.id);
+            ids.push(self.enqueue_template(due, now)?);
         }
         let last = ids.last().map(|id| &id.as_bytes()[..]);
         self.link.execute(
@@ -192,5 +193,62 @@ impl PostgresBroker {
             ],
         )?;
         Ok(ids)
+    }
+
+    fn enqueue_template(&mut self, due: &Due, now: Time) -> Result<JobId, Fault> {
+        let job = Arc::new(NewJob { id: JobId::new(now)?, ..due.template.clone() });
+        self.enqueue_jobs(&[&job], &[], false, now)?;
+        Ok(job.id)
+    }
+
+    pub(super) fn add_schedule(
+        &mut self,
+        owner: &str,
+        schedule: &ScheduleSpec,
+        now: Time,
+    ) -> Result<(), Fault> {
+        schedule.check()?;
+        self.declare_one(owner, schedule, now)
+    }
+
+    pub(super) fn delete_schedule(&mut self, name: &str) -> Result<bool, Fault> {
+        let gone = self.link.execute("DELETE FROM pelton_schedules WHERE name = $1", &[&name])?;
+        Ok(gone > 0)
+    }
+
+    /// A schedule that goes on does so with its next tick: those in between were not wanted.
+    pub(super) fn rest_schedule(
+        &mut self,
+        name: &str,
+        paused: bool,
+        now: Time,
+    ) -> Result<bool, Fault> {
+        let found = self.schedules_named(name)?;
+        for due in &found {
+            let next = Rule::of(due.cron.as_deref(), &due.tz, due.every)?.next_after(now);
+            self.link.execute(
+                "UPDATE pelton_schedules SET paused = $1, next_at = CASE WHEN paused AND NOT $1 \
+                 THEN $2 ELSE next_at END WHERE owner = $3 AND name = $4",
+                &[&paused, &next.map(|time| time.0), &due.owner, &name],
+            )?;
+        }
+        Ok(!found.is_empty())
+    }
+
+    pub(super) fn fire_now(&mut self, name: &str, now: Time) -> Result<Option<JobId>, Fault> {
+        let found = self.schedules_named(name)?;
+        let Some(due) = found.first() else { return Ok(None) };
+        let id = self.enqueue_template(due, now)?;
+        self.link.execute(
+            "UPDATE pelton_schedules SET last_at = $1, last_job = $2 \
+             WHERE owner = $3 AND name = $4",
+            &[&now.0, &&id.as_bytes()[..], &due.owner, &name],
+        )?;
+        Ok(Some(id))
+    }
+
+    fn schedules_named(&mut self, name: &str) -> Result<Vec<Due>, Fault> {
+        let sql = format!("{STORED} WHERE name = $1 ORDER BY owner FOR UPDATE");
+        self.link.query(&sql, &[&name])?.iter().map(Due::read).collect()
     }
 }

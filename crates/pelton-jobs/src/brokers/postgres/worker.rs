@@ -1,20 +1,15 @@
-//! Workers, the leases of those that went away, and housekeeping.
+//! Workers, the leases of those that went away, and orders.
 
 use super::fault::Fault;
-use super::finish::Note;
-use super::{PostgresBroker, id_at, state_at};
+use super::{PostgresBroker, id_at};
+use crate::attempt;
 use crate::broker::{WorkerRow, WorkerSpec};
 use crate::id::JobId;
-use crate::job::Lease;
-use crate::retry::{self, Verdict};
-use crate::state::Event;
+use crate::job::{Lease, check_blob};
 use crate::time::Time;
 
 /// Jobs taken over from dead workers in one write; the rest follows in the next.
 const TAKE_OVER_MAX: i64 = 500;
-
-/// Records removed in one write.
-const PURGE_MAX: i64 = 500;
 
 impl PostgresBroker {
     pub(super) fn insert_worker(
@@ -127,20 +122,8 @@ impl PostgresBroker {
 
     fn lose(&mut self, lease: Lease, now: Time) -> Result<(), Fault> {
         let Some(running) = self.running(lease)? else { return Ok(()) };
-        let losses = u32::try_from(running.losses).unwrap_or(0) + 1;
-        let (event, reason) = match retry::after_loss(losses, now) {
-            _ if running.cancel => (Event::CancelDone, "its worker went away".to_owned()),
-            Verdict::Again(_) => (Event::Lost, String::new()),
-            Verdict::GiveUp => (
-                Event::LostForGood,
-                format!(
-                    "poison: {} workers in a row went away while they ran it",
-                    retry::MAX_LOSSES
-                ),
-            ),
-        };
-        let note =
-            Note { reason: Some(reason).filter(|reason| !reason.is_empty()), ..Note::default() };
+        let losses = u32::try_from(running.losses).unwrap_or(0);
+        let (event, note) = attempt::lost(losses, running.cancel, now);
         self.end_attempt(lease, &running, event, &note, now)?;
         Ok(())
     }
@@ -153,36 +136,47 @@ impl PostgresBroker {
         Ok(rows.iter().map(|row| id_at(row, 0)).collect())
     }
 
-    /// One batch of housekeeping. `true`: there may be more.
-    pub(super) fn tidy_up(&mut self, now: Time) -> Result<bool, Fault> {
-        let expired = self.end_expired(now)?;
-        let lost = self.take_over_lost(now)?;
-        let purged = self.purge(now)?;
-        self.put_counts_together()?;
-        Ok(expired || lost || purged)
-    }
-
-    /// Removes records that are past their time.
-    fn purge(&mut self, now: Time) -> Result<bool, Fault> {
-        let rows = self.link.query(
-            "SELECT id, queue, state FROM pelton_jobs WHERE purge_at IS NOT NULL AND \
-             purge_at <= $1 ORDER BY purge_at LIMIT $2 FOR UPDATE SKIP LOCKED",
-            &[&now.0, &PURGE_MAX],
+    pub(super) fn write_orders(
+        &mut self,
+        name: Option<&str>,
+        order: &[u8],
+        now: Time,
+    ) -> Result<u64, Fault> {
+        check_blob("order", order)?;
+        let told = self.link.execute(
+            "INSERT INTO pelton_orders (worker, body) SELECT row, $1 FROM pelton_workers \
+             WHERE NOT closed AND lease_until >= $2 AND \
+             ($3::text IS NULL OR name = $3 OR name = $3 || '-pool')",
+            &[&order, &now.0, &name],
         )?;
-        for row in &rows {
-            self.remove_row(id_at(row, 0), row.get(1), state_at(row, 2)?, now)?;
-        }
-        Ok(rows.len() == PURGE_MAX as usize)
-    }
-
-    fn put_counts_together(&mut self) -> Result<(), Fault> {
+        // Of those that nobody will take any more.
         self.link.execute(
-            "WITH gone AS (DELETE FROM pelton_counts WHERE row IN (SELECT row FROM pelton_counts \
-             ORDER BY row LIMIT 10000 FOR UPDATE SKIP LOCKED) RETURNING queue, state, n) \
-             INSERT INTO pelton_counts (queue, state, n) SELECT queue, state, sum(n) FROM gone \
-             GROUP BY queue, state HAVING sum(n) <> 0",
+            "DELETE FROM pelton_orders o WHERE NOT EXISTS \
+             (SELECT 1 FROM pelton_workers w WHERE w.row = o.worker)",
             &[],
         )?;
-        Ok(())
+        self.group.orders = true;
+        Ok(told)
+    }
+
+    pub(super) fn take_orders(
+        &mut self,
+        worker: WorkerRow,
+        report: Option<&[u8]>,
+    ) -> Result<Vec<Vec<u8>>, Fault> {
+        if let Some(report) = report {
+            self.link.execute(
+                "UPDATE pelton_workers SET report = $1 WHERE row = $2",
+                &[&report, &worker.0],
+            )?;
+        }
+        let rows = self.link.query(
+            "DELETE FROM pelton_orders WHERE worker = $1 RETURNING row, body",
+            &[&worker.0],
+        )?;
+        let mut orders: Vec<(i64, Vec<u8>)> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        orders.sort_unstable();
+        Ok(orders.into_iter().map(|(_, body)| body).collect())
     }
 }
