@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import pelton
 from pelton import aio
 from tests.event_loop.test_streams import Recorder, pair, until
+from tests.event_loop.test_tls import pair as tls_pair
 
 
 def test_a_method_may_be_replaced_on_one_transport(loop: asyncio.AbstractEventLoop) -> None:
@@ -151,3 +154,45 @@ def test_an_executor_where_ours_stands_for_asyncios_loop(
     with ThreadPoolExecutor(1) as executor:
         future = our_loop.run_in_executor(executor, str, 7)
         assert our_loop.run_until_complete(future) == "7"
+
+
+def test_a_cycle_through_an_attribute_is_collected(our_loop: pelton.Loop) -> None:
+    class Keeps:
+        """What a program hangs on a transport, and refers back to it."""
+
+        def __init__(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+    async def main() -> list[weakref.ref[Any]]:
+        loop = asyncio.get_running_loop()
+        found: list[weakref.ref[Any]] = []
+
+        async with pair() as (client, _):
+            client.transport.keeps = Keeps(client.transport)
+            found += [weakref.ref(client.transport), weakref.ref(client.transport.keeps)]
+        datagrams, _ = await loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+        )
+        datagrams.keeps = Keeps(datagrams)  # type: ignore[attr-defined]
+        found += [weakref.ref(datagrams)]
+        datagrams.close()
+        async with tls_pair() as (secret, _):
+            secret.transport.keeps = Keeps(secret.transport)
+            found += [weakref.ref(secret.transport), weakref.ref(secret.transport.keeps)]
+        await asyncio.sleep(0)
+        return found
+
+    found = our_loop.run_until_complete(main())
+    gc.collect()
+    assert [ref() for ref in found] == [None] * len(found)
+
+
+def test_a_transport_has_no_dict_before_it_needs_one(our_loop: pelton.Loop) -> None:
+    async def main() -> None:
+        async with pair() as (client, _):
+            assert not [held for held in gc.get_referents(client.transport) if held == {}]
+            client.transport.note = 1
+            assert {"note": 1} in gc.get_referents(client.transport)
+            assert client.transport.__dict__ == {"note": 1}
+
+    our_loop.run_until_complete(main())

@@ -41,6 +41,22 @@ pub(crate) fn has_own_attributes(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: a live object. The pointer is null, or that of the field that holds its dict or null.
     unsafe {
         let field = _PyObject_GetDictPtr(object.as_ptr());
-        !field.is_null() && !(*field).is_null()
+        !field.is_null() && !(*field).is_null() && ffi::PyDict_Size(*field) > 0
+    }
+}
+
+/// Takes the dict from a new object, if it has one already: Python 3.11 and 3.12 make one for each,
+/// also where nobody ever sets an attribute. The first that is set makes it anew.
+pub(crate) fn without_dict(object: &Bound<'_, PyAny>) {
+    // SAFETY: as above; a dict that is empty, and that nobody else has, may go. The field owns it.
+    unsafe {
+        let field = _PyObject_GetDictPtr(object.as_ptr());
+        if field.is_null() || (*field).is_null() {
+            return;
+        }
+        if ffi::PyDict_Size(*field) == 0 && ffi::Py_REFCNT(*field) == 1 {
+            let dict = std::mem::replace(&mut *field, std::ptr::null_mut());
+            ffi::Py_DECREF(dict);
+        }
     }
 }

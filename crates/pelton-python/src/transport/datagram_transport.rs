@@ -13,6 +13,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
 use super::datagrams::{Datagrams, Face};
 use crate::event_loop::core::Ready;
 use crate::event_loop::{GilBound, LoopRef};
+use crate::methods::without_dict;
 
 /// Writes after the end, before they are logged.
 const LOST_WRITES_BEFORE_WARNING: u32 = 5;
@@ -59,6 +60,7 @@ impl DatagramTransport {
             lost_writes: Cell::new(0),
         };
         let transport = Bound::new(py, Self(GilBound::new(inner)))?;
+        without_dict(&transport);
         // SAFETY: makes a new context object, or fails.
         let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
         *datagrams.face.borrow_mut() = Some(Face {

@@ -10,6 +10,7 @@ mod datagram_transport;
 pub(crate) mod datagrams;
 pub(crate) mod listener;
 pub(crate) mod native;
+mod outlet;
 mod pipe;
 pub(crate) mod sink;
 pub(crate) mod spare_bytes;
@@ -20,18 +21,22 @@ mod stream_sendfile;
 mod stream_write;
 mod tcp;
 pub(crate) mod tls;
+mod view;
 
 use pyo3::prelude::*;
 
+pub(crate) use outlet::outlet;
 pub(crate) use tcp::{StreamTransport, bytes_of};
+pub(crate) use tls::TlsTransport;
 
 /// Adds this area's names to `pelton._core`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pipe::read_pipe, module)?)?;
     module.add_class::<tcp::StreamTransport>()?;
-    tcp::register(module.py())?;
+    outlet::add_methods::<StreamTransport>(module.py())?;
     module.add_class::<datagram_transport::DatagramTransport>()?;
     module.add_class::<tls::TlsOptions>()?;
     module.add_class::<tls::TlsTransport>()?;
+    outlet::add_methods::<tls::TlsTransport>(module.py())?;
     module.add_class::<listener::ListenerHandle>()
 }

@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use pelton_reactor::socket;
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::sink::{Lost, PythonSink};
 use super::stream::Stream;
+use super::view::View;
 use crate::event_loop::core::READ_MAX;
 
 /// One turn of `get_buffer`, `recv`, `buffer_updated`.
@@ -55,7 +55,7 @@ impl Stream {
 /// Runs in the protocol's context.
 fn round(fd: RawFd, protocol: &Bound<'_, PyAny>) -> Round {
     let py = protocol.py();
-    let (read, size) = match fill(fd, protocol) {
+    let (read, size) = match fill(protocol, -1, |memory| socket::recv(fd, memory)) {
         Ok(filled) => filled,
         Err(error) => {
             let raised = Some((error, "Fatal error: protocol.get_buffer() call failed."));
@@ -71,26 +71,20 @@ fn round(fd: RawFd, protocol: &Bound<'_, PyAny>) -> Round {
     Round { read, size, raised }
 }
 
-/// Asks for the buffer and reads into it: with its length.
-fn fill(fd: RawFd, protocol: &Bound<'_, PyAny>) -> PyResult<(io::Result<usize>, usize)> {
+/// Asks a buffered protocol for its buffer, with `hint`, and has `work` write to it: what that
+/// says, and the buffer's length.
+pub(super) fn fill<R>(
+    protocol: &Bound<'_, PyAny>,
+    hint: isize,
+    work: impl FnOnce(&mut [MaybeUninit<u8>]) -> R,
+) -> PyResult<(R, usize)> {
     let py = protocol.py();
-    let buffer = protocol.call_method1(intern!(py, "get_buffer"), (-1,))?;
-    let mut view = MaybeUninit::<ffi::Py_buffer>::uninit();
-    // SAFETY: on success the view is filled in, and describes writable, contiguous memory that
-    // stays where it is until the view is released; the GIL is held, so nobody else touches it.
-    unsafe {
-        if ffi::PyObject_GetBuffer(buffer.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_WRITABLE) < 0 {
-            return Err(PyErr::fetch(py));
-        }
-        let view = view.assume_init_mut();
-        let size = view.len as usize;
-        if size == 0 {
-            ffi::PyBuffer_Release(view);
-            return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
-        }
-        let memory = std::slice::from_raw_parts_mut(view.buf.cast::<MaybeUninit<u8>>(), size);
-        let read = socket::recv(fd, memory);
-        ffi::PyBuffer_Release(view);
-        Ok((read, size))
+    let buffer = protocol.call_method1(intern!(py, "get_buffer"), (hint,))?;
+    let mut view = View::writable(&buffer)?;
+    let memory = view.memory();
+    if memory.is_empty() {
+        return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
     }
+    let size = memory.len();
+    Ok((work(memory), size))
 }

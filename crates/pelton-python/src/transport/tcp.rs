@@ -1,24 +1,25 @@
 //! `StreamTransport`: the transport that a Python protocol gets.
 
 use std::cell::{Cell, RefCell};
-use std::ptr::null_mut;
 use std::rc::Rc;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
-use pyo3::ffi::{self, PyObject};
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::address;
+use super::outlet::Outlet;
 use super::sink::{Lost, PythonSink, Sink};
 use super::stream::{Owner, Stream, share_bytes};
 use super::stream_write::Chunk;
+use super::view::View;
 use crate::aio::Reader;
 use crate::event_loop::core::Ready;
-use crate::event_loop::{GilBound, LoopRef, entry, os_error};
-use crate::methods::add_method;
+use crate::event_loop::{GilBound, LoopRef, os_error};
+use crate::methods::without_dict;
 
 /// Writes after the connection was lost, before they are logged.
 const LOST_WRITES_BEFORE_WARNING: u32 = 5;
@@ -87,6 +88,7 @@ impl StreamTransport {
             warned: Cell::new(false),
         };
         let transport = Bound::new(py, Self { inner: GilBound::new(inner) })?;
+        without_dict(&transport);
         if let Some(server) = server.filter(|server| !server.is_none()) {
             if server.py().version_info() >= (3, 13) {
                 server.call_method1("_attach", (&transport,))?;
@@ -142,36 +144,6 @@ impl StreamTransport {
         Some(Rc::clone(stream))
     }
 
-    /// Whether it feeds a reader, is open, and has not stopped the writing.
-    pub(crate) fn takes_more(&self) -> bool {
-        let stream = self.stream();
-        !stream.closing.get() && !stream.paused_writing.get() && stream.feeds.borrow().is_some()
-    }
-
-    /// Sends `data`: at once if nothing waits, and else after it. Never blocks.
-    pub(crate) fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = data.py();
-        let stream = self.stream();
-        if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-            if bytes.as_bytes().is_empty() || !self.check_writable(py)? {
-                return Ok(());
-            }
-            return stream
-                .write_now(py, bytes.as_bytes(), |sent| (Chunk::Bytes(share_bytes(data)), sent));
-        }
-        let data = bytes_of(data)?;
-        if data.is_empty() || !self.check_writable(py)? {
-            return Ok(());
-        }
-        let copy = data.clone();
-        stream.write_now(py, &data, move |sent| (Chunk::Copied(copy), sent))
-    }
-
-    /// Whether it is closed, or about to be.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.stream().closing.get()
-    }
-
     pub(super) fn stream(&self) -> &Rc<Stream> {
         &self.inner.stream
     }
@@ -201,6 +173,35 @@ impl StreamTransport {
                 .call_method1("warning", ("socket.send() raised exception.",))?;
         }
         Ok(false)
+    }
+}
+
+impl Outlet for StreamTransport {
+    fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = data.py();
+        let stream = self.stream();
+        if let Ok(bytes) = data.cast_exact::<PyBytes>() {
+            if bytes.as_bytes().is_empty() || !self.check_writable(py)? {
+                return Ok(());
+            }
+            return stream
+                .write_now(py, bytes.as_bytes(), |sent| (Chunk::Bytes(share_bytes(data)), sent));
+        }
+        let view = view_of(data)?;
+        let data = view.bytes();
+        if data.is_empty() || !self.check_writable(py)? {
+            return Ok(());
+        }
+        stream.write_now(py, data, |sent| (Chunk::Copied(data[sent..].to_vec()), 0))
+    }
+
+    fn is_closing(&self) -> bool {
+        self.stream().closing.get()
+    }
+
+    fn takes_more(&self) -> bool {
+        let stream = self.stream();
+        !stream.closing.get() && !stream.paused_writing.get() && stream.feeds.borrow().is_some()
     }
 }
 
@@ -471,39 +472,6 @@ impl StreamTransport {
     }
 }
 
-/// Adds the methods that are called per message, as C functions.
-pub(super) fn register(py: Python<'_>) -> PyResult<()> {
-    let kind = py.get_type::<StreamTransport>();
-    let write_doc =
-        c"write($self, data)\n--\n\nSend bytes: now if nothing waits, and else after what does.";
-    let closing_doc = c"is_closing($self)\n--\n\nWhether it is closed, or about to be.";
-    let function = |function| ffi::PyMethodDefPointer { PyCFunction: function };
-    add_method(&kind, c"write", function(write), ffi::METH_O, write_doc)?;
-    add_method(&kind, c"is_closing", function(is_closing), ffi::METH_NOARGS, closing_doc)
-}
-
-unsafe extern "C" fn write(object: *mut PyObject, data: *mut PyObject) -> *mut PyObject {
-    entry(null_mut(), |py| {
-        // SAFETY: `self` of a method and its argument, alive for the call.
-        unsafe {
-            let transport = Borrowed::from_ptr(py, object).cast_unchecked::<StreamTransport>();
-            transport.get().write(&Bound::from_borrowed_ptr(py, data))?;
-        }
-        Ok(py.None().into_ptr())
-    })
-}
-
-unsafe extern "C" fn is_closing(object: *mut PyObject, _unused: *mut PyObject) -> *mut PyObject {
-    entry(null_mut(), |py| {
-        // SAFETY: `self` of a method, alive for the call.
-        let closing = unsafe {
-            Borrowed::from_ptr(py, object).cast_unchecked::<StreamTransport>().get().is_closing()
-        };
-        // SAFETY: the GIL is held.
-        Ok(unsafe { ffi::PyBool_FromLong(closing.into()) })
-    })
-}
-
 /// asyncio's rules for `set_write_buffer_limits`: `(high, low)`.
 pub(super) fn limits(
     high: Option<i64>,
@@ -537,26 +505,18 @@ pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// The bytes of a bytes-like object, as a copy: it may change once `write` has returned.
 pub(crate) fn bytes_of(data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    let mut view = std::mem::MaybeUninit::<ffi::Py_buffer>::uninit();
-    // SAFETY: on success the view is filled and holds contiguous memory until it is released.
-    unsafe {
-        if ffi::PyObject_GetBuffer(data.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_SIMPLE) < 0 {
-            let error = PyErr::fetch(data.py());
-            if error.is_instance_of::<PyTypeError>(data.py()) {
-                return Err(PyTypeError::new_err(format!(
-                    "data argument must be a bytes-like object, not '{}'",
-                    data.get_type().name()?
-                )));
-            }
-            return Err(error);
+    Ok(view_of(data)?.bytes().to_vec())
+}
+
+/// The bytes of a bytes-like object, where they are.
+pub(super) fn view_of(data: &Bound<'_, PyAny>) -> PyResult<View> {
+    View::of(data).or_else(|error| {
+        if error.is_instance_of::<PyTypeError>(data.py()) {
+            return Err(PyTypeError::new_err(format!(
+                "data argument must be a bytes-like object, not '{}'",
+                data.get_type().name()?
+            )));
         }
-        let view = view.assume_init_mut();
-        let copy = if view.len == 0 {
-            Vec::new()
-        } else {
-            std::slice::from_raw_parts(view.buf.cast::<u8>(), view.len as usize).to_vec()
-        };
-        ffi::PyBuffer_Release(view);
-        Ok(copy)
-    }
+        Err(error)
+    })
 }

@@ -16,7 +16,7 @@ use crate::aio::coroutine::coroutine;
 use crate::aio::future::Future;
 use crate::event_loop::{GilBound, Owned, entry};
 use crate::methods::add_method;
-use crate::transport::{StreamTransport, bytes_of};
+use crate::transport::{StreamTransport, TlsTransport, bytes_of};
 
 /// asyncio's default limit.
 const LIMIT: usize = 64 * 1024;
@@ -107,13 +107,16 @@ impl StreamReader {
     fn _attach(slf: &Bound<'_, Self>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let name = intern!(slf.py(), "feed_data");
         let own = slf.py().get_type::<Self>().getattr(name)?;
-        if slf.get_type().getattr(name)?.is(&own)
-            && let Ok(transport) = transport.cast_exact::<StreamTransport>()
+        if !slf.get_type().getattr(name)?.is(&own) {
+            return Ok(());
+        }
+        let inner = &slf.get().inner;
+        if let Ok(transport) = transport.cast_exact::<TlsTransport>() {
+            transport.get().feed(inner);
+        } else if let Ok(transport) = transport.cast_exact::<StreamTransport>()
+            && let Some(stream) = transport.get().feed(inner)
         {
-            let inner = &slf.get().inner;
-            if let Some(stream) = transport.get().feed(inner) {
-                *inner.stream.borrow_mut() = Some(stream);
-            }
+            *inner.stream.borrow_mut() = Some(stream);
         }
         Ok(())
     }

@@ -15,8 +15,8 @@ use super::draining::{Closed, Draining};
 use super::reader_type::StreamReader;
 use crate::aio::coroutine::coroutine;
 use crate::event_loop::{GilBound, Owned, entry};
-use crate::methods::{add_method, has_own_attributes};
-use crate::transport::StreamTransport;
+use crate::methods::add_method;
+use crate::transport::outlet;
 
 /// The writing half of a connection. See `pelton.aio.StreamWriter`.
 // No `dict` here: the interpreter makes it while the object's contents are not there yet, and the
@@ -39,31 +39,31 @@ impl StreamWriter {
 
     fn write_data(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let transport = self.bound_transport(data.py());
-        match transport.cast_exact::<StreamTransport>() {
-            Ok(ours) if !has_own_attributes(&transport) => ours.get().write(data),
-            _ => transport.call_method1(intern!(data.py(), "write"), (data,)).map(drop),
+        match outlet(&transport) {
+            Some(ours) => ours.write(data),
+            None => transport.call_method1(intern!(data.py(), "write"), (data,)).map(drop),
         }
     }
 
     pub(super) fn is_transport_closing(&self, py: Python<'_>) -> PyResult<bool> {
         let transport = self.bound_transport(py);
-        match transport.cast_exact::<StreamTransport>() {
-            Ok(ours) if !has_own_attributes(&transport) => Ok(ours.get().is_closing()),
-            _ => transport.call_method0(intern!(py, "is_closing"))?.is_truthy(),
+        match outlet(&transport) {
+            Some(ours) => Ok(ours.is_closing()),
+            None => transport.call_method0(intern!(py, "is_closing"))?.is_truthy(),
         }
     }
 
     /// Whether all is well with one of our own connections: it is open, and takes more.
     pub(super) fn is_drained(&self, py: Python<'_>) -> bool {
-        let transport = self.transport.borrow();
-        let Ok(ours) = transport.bind(py).cast_exact::<StreamTransport>() else {
+        let transport = self.bound_transport(py);
+        let Some(ours) = outlet(&transport) else {
             return false;
         };
         let failed = match &self.reader {
             Some(reader) => reader.get().inner().exception.borrow().is_some(),
             None => false,
         };
-        !failed && ours.get().takes_more()
+        !failed && ours.takes_more()
     }
 
     /// What asyncio's `__del__` does.

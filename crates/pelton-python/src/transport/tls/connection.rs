@@ -20,6 +20,7 @@ use super::engine::{Engine, Step};
 use super::options::TlsOptions;
 use super::transport::TlsTransport;
 use super::writing::Backlog;
+use crate::aio::Reader;
 use crate::event_loop::core::Ready;
 use crate::event_loop::{LoopRef, NativeTimer, os_error};
 use crate::transport::native::{NativeProtocol, NativeTransport};
@@ -74,6 +75,8 @@ pub(crate) struct Connection {
     pub(super) told: Cell<Told>,
     /// `None` after `connection_lost`.
     pub(super) app: RefCell<Option<App>>,
+    /// The `StreamReader` that gets the bytes in the protocol's place.
+    pub(super) feeds: RefCell<Option<Rc<Reader>>>,
     waiter: RefCell<Option<Py<PyAny>>>,
     /// The handshake's timeout, then the shutdown's.
     timer: RefCell<Option<NativeTimer>>,
@@ -114,6 +117,7 @@ impl Connection {
             state: Cell::new(State::Unwrapped),
             told: Cell::new(told),
             app: RefCell::new(None),
+            feeds: RefCell::new(None),
             waiter: RefCell::new(waiter),
             timer: RefCell::new(None),
             cause: RefCell::new(None),
@@ -485,6 +489,7 @@ impl Connection {
             });
         }
         let app = self.app.take();
+        self.stop_feeding();
         let woken = self.wake_waiter(py, cause);
         let cleared = self.engine.clear(py);
         let detached = StreamTransport::detach_server(self.raw.bind(py));
@@ -521,6 +526,7 @@ impl NativeProtocol for Connection {
 
     fn abandoned(&self, py: Python<'_>) {
         let app = self.app.take();
+        self.stop_feeding();
         self.state.set(State::Unwrapped);
         if let Some(app) = &app
             && !self.closed.replace(true)

@@ -6,17 +6,18 @@
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
+use std::rc::Rc;
 
-use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::connection::{Connection, State};
 use super::engine::Step;
+use crate::aio::Reader;
 use crate::event_loop::core::Ready;
 use crate::transport::spare_bytes::Filled;
+use crate::transport::stream_buffered::fill;
 
 /// The largest record's plaintext.
 pub(super) const RECORD_MAX: usize = 16 * 1024;
@@ -51,8 +52,13 @@ impl Connection {
         }
         let mut ended = false;
         if !self.paused_reading.get() {
-            let buffered = self.app.borrow().as_ref().is_some_and(|app| app.buffered);
-            let read = if buffered { self.read_buffered(py) } else { self.read_copied(py) };
+            // A `let` of its own: no borrow is held while Python runs.
+            let reader = self.feeds.borrow().clone();
+            let read = match reader {
+                Some(reader) => self.read_fed(py, &reader),
+                None if self.is_buffered() => self.read_buffered(py),
+                None => self.read_copied(py),
+            };
             match read {
                 Ok(closed) => ended = closed,
                 Err(error) => return self.fatal_error(py, error, "Fatal error on SSL protocol"),
@@ -93,6 +99,24 @@ impl Connection {
         Ok(false)
     }
 
+    /// For a stream reader: its buffer gets them, with no Python in between.
+    fn read_fed(&self, py: Python<'_>, reader: &Reader) -> PyResult<bool> {
+        let mut memory = [MaybeUninit::<u8>::uninit(); RECORD_MAX];
+        // SAFETY: `decrypt` only writes to it, and says how much it wrote.
+        let memory = unsafe { as_bytes(&mut memory) };
+        while self.is_reading() {
+            let (count, end) = self.decrypt(py, memory)?;
+            reader.feed(py, &memory[..count])?;
+            match end {
+                End::Closed => return Ok(true),
+                End::Failed(error) => return Err(error),
+                End::Open if !self.engine.may_read(py)? => break,
+                End::Open => {}
+            }
+        }
+        Ok(false)
+    }
+
     fn give(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         self.with_app(py, |protocol| {
             protocol.call_method1(intern!(py, "data_received"), (data,)).map(drop)
@@ -103,8 +127,7 @@ impl Connection {
     fn decrypt_small(&self, py: Python<'_>) -> PyResult<(Option<Filled>, End)> {
         let mut memory = [MaybeUninit::<u8>::uninit(); RECORD_MAX];
         // SAFETY: `decrypt` only writes to it, and says how much it wrote.
-        let memory =
-            unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast::<u8>(), RECORD_MAX) };
+        let memory = unsafe { as_bytes(&mut memory) };
         let (count, end) = self.decrypt(py, memory)?;
         let spare = &self.stream.core.spare_bytes;
         let data = if count > 0 { Some(spare.fill(py, &memory[..count])?) } else { None };
@@ -157,27 +180,24 @@ impl Connection {
     fn read_buffered(&self, py: Python<'_>) -> PyResult<bool> {
         while self.is_reading() && self.is_buffered() {
             let hint = self.engine.unread(py)?;
-            let buffer = self.with_app(py, |protocol| {
-                let buffer = protocol.call_method1(intern!(py, "get_buffer"), (hint,))?;
-                if buffer.len()? == 0 {
-                    return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
-                }
-                PyBuffer::<u8>::get(&buffer)
-            })?;
-            let Some(buffer) = buffer else {
-                return Ok(false);
-            };
-            let (count, end) = self.decrypt_into(py, buffer)?;
-            if count > 0 {
-                self.with_app(py, |protocol| {
-                    protocol.call_method1(intern!(py, "buffer_updated"), (count,)).map(drop)
+            let end = self.with_app(py, |protocol| {
+                let hint = isize::try_from(hint).unwrap_or(isize::MAX);
+                let (decrypted, _) = fill(protocol, hint, |memory| {
+                    // SAFETY: `decrypt` only writes to it, and says how much it wrote.
+                    self.decrypt(py, unsafe { as_bytes(memory) })
                 })?;
-            }
+                let (count, end) = decrypted?;
+                if count > 0 {
+                    protocol.call_method1(intern!(py, "buffer_updated"), (count,))?;
+                }
+                Ok(end)
+            })?;
             match end {
-                End::Closed => return Ok(true),
-                End::Failed(error) => return Err(error),
-                End::Open if !self.engine.may_read(py)? => return Ok(false),
-                End::Open => {}
+                None => return Ok(false),
+                Some(End::Closed) => return Ok(true),
+                Some(End::Failed(error)) => return Err(error),
+                Some(End::Open) if !self.engine.may_read(py)? => return Ok(false),
+                Some(End::Open) => {}
             }
         }
         if self.is_reading() {
@@ -186,21 +206,28 @@ impl Connection {
         Ok(false)
     }
 
-    fn decrypt_into(&self, py: Python<'_>, buffer: PyBuffer<u8>) -> PyResult<(usize, End)> {
-        if buffer.readonly() || !buffer.is_c_contiguous() {
-            let message = "get_buffer() must return a writable, contiguous buffer";
-            return Err(PyRuntimeError::new_err(message));
-        }
-        // SAFETY: the exported, writable, contiguous memory of `buffer`, which stays exported until
-        // this returns. `decrypt` only writes to it, with the GIL held.
-        let memory = unsafe {
-            std::slice::from_raw_parts_mut(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes())
-        };
-        self.decrypt(py, memory)
-    }
-
     fn is_buffered(&self) -> bool {
         self.app.borrow().as_ref().is_some_and(|app| app.buffered)
+    }
+
+    /// Gives what comes to `reader` from now on, until the protocol is replaced.
+    pub(super) fn feed(&self, reader: &Rc<Reader>) {
+        if self.stream.lost.get() {
+            return;
+        }
+        let old = self.feeds.replace(Some(Rc::clone(reader)));
+        drop(old);
+    }
+
+    /// Gives what comes to the protocol again.
+    pub(super) fn stop_feeding(&self) {
+        // A `let` of its own: the borrow ends before the reader is dropped.
+        let reader = self.feeds.borrow_mut().take();
+        drop(reader);
+    }
+
+    pub(super) fn is_feeding(&self) -> bool {
+        self.feeds.borrow().is_some()
     }
 
     /// Reads what the peer still sends after we said goodbye, for nobody.
@@ -231,4 +258,13 @@ impl Connection {
             _ => Ok(()),
         })));
     }
+}
+
+/// Memory that is not set yet, for who only writes to it.
+///
+/// # Safety
+/// What was not written is not read.
+unsafe fn as_bytes(memory: &mut [MaybeUninit<u8>]) -> &mut [u8] {
+    // SAFETY: the same layout; the caller does not read what is not set.
+    unsafe { &mut *(std::ptr::from_mut(memory) as *mut [u8]) }
 }

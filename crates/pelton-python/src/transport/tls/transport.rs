@@ -15,12 +15,15 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use super::connection::{App, Connection, State, Told, log};
 use super::engine::Engine;
 use super::options::TlsOptions;
+use crate::aio::Reader;
 use crate::event_loop::GilBound;
 use crate::event_loop::core::Ready;
+use crate::methods::without_dict;
+use crate::transport::outlet::Outlet;
 use crate::transport::sink::Sink;
 use crate::transport::stream::{Stream, share_bytes};
 use crate::transport::stream_write::Chunk;
-use crate::transport::tcp::{StreamTransport, bytes_of, is_buffered, limits};
+use crate::transport::tcp::{StreamTransport, bytes_of, is_buffered, limits, view_of};
 
 /// Writes after the end, before they are logged: asyncio's number.
 const LOST_WRITES_BEFORE_WARNING: u32 = 5;
@@ -61,6 +64,7 @@ impl TlsTransport {
         let stream = Rc::clone(raw.get().stream());
         let connection = Connection::new(raw, stream.clone(), options, engine, waiter, told);
         let transport = Bound::new(py, Self { connection: GilBound::new(connection.clone()) })?;
+        without_dict(&transport);
         // SAFETY: makes a new context object, or fails.
         let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
         *connection.app.borrow_mut() = Some(App {
@@ -76,6 +80,35 @@ impl TlsTransport {
         let before = stream.sink.replace(Sink::Native(connection));
         drop(before);
         Ok(transport)
+    }
+}
+
+impl Outlet for TlsTransport {
+    fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = data.py();
+        if let Ok(bytes) = data.cast_exact::<PyBytes>() {
+            if bytes.as_bytes().is_empty() || !self.is_writable(py)? {
+                return Ok(());
+            }
+            let keep = |done| (Chunk::Bytes(share_bytes(data)), done);
+            return self.connection.write(py, bytes.as_bytes(), keep);
+        }
+        check_type(data)?;
+        let view = view_of(data)?;
+        let data = view.bytes();
+        if data.is_empty() || !self.is_writable(py)? {
+            return Ok(());
+        }
+        self.connection.write(py, data, |done| (Chunk::Copied(data[done..].to_vec()), 0))
+    }
+
+    fn is_closing(&self) -> bool {
+        self.connection.closed.get()
+    }
+
+    fn takes_more(&self) -> bool {
+        let connection = &self.connection;
+        !connection.closed.get() && !connection.paused_writing.get() && connection.is_feeding()
     }
 }
 
@@ -145,24 +178,6 @@ impl TlsTransport {
         Ok(class.bind(py).clone())
     }
 
-    /// Encrypts and sends `data`: at once if nothing waits, and else after it. Never blocks.
-    fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = data.py();
-        if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-            if bytes.as_bytes().is_empty() || !self.is_writable(py)? {
-                return Ok(());
-            }
-            let keep = |done| (Chunk::Bytes(share_bytes(data)), done);
-            return self.connection.write(py, bytes.as_bytes(), keep);
-        }
-        check_type(data)?;
-        let data = bytes_of(data)?;
-        if data.is_empty() || !self.is_writable(py)? {
-            return Ok(());
-        }
-        self.connection.write(py, &data, |done| (Chunk::Copied(data[done..].to_vec()), 0))
-    }
-
     /// Encrypts and sends all chunks; small ones share records.
     fn writelines(&self, list_of_data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = list_of_data.py();
@@ -207,10 +222,6 @@ impl TlsTransport {
     /// Closes at once, with `exception` for `connection_lost` (asyncio's own TLS over this calls it).
     fn _force_close(&self, py: Python<'_>, exception: Option<Bound<'_, PyAny>>) {
         self.connection.abort(py, exception.map(PyErr::from_value));
-    }
-
-    fn is_closing(&self) -> bool {
-        self.connection.closed.get()
     }
 
     fn pause_reading(&self) {
@@ -298,6 +309,7 @@ impl TlsTransport {
     /// Replaces the protocol; a `BufferedProtocol` or a plain one.
     fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let buffered = is_buffered(protocol)?;
+        self.connection.stop_feeding();
         let mut replaced = protocol.clone().unbind();
         if let Some(app) = &mut *self.connection.app.borrow_mut() {
             std::mem::swap(&mut app.protocol, &mut replaced);
@@ -353,6 +365,11 @@ impl TlsTransport {
 }
 
 impl TlsTransport {
+    /// Has `reader` get the bytes in the protocol's place, until the protocol is replaced.
+    pub(crate) fn feed(&self, reader: &Rc<Reader>) {
+        self.connection.feed(reader);
+    }
+
     /// Whether what is written now can still leave.
     fn is_writable(&self, py: Python<'_>) -> PyResult<bool> {
         let connection = &*self.connection;
