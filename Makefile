@@ -1,7 +1,7 @@
 # The whole developer interface. Each target is a script or two; `make help` lists them.
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo check test lint format docs fuzz conformance loom soak soak-web chaos clean \
-        bench bench-loop bench-echo bench-idle bench-tls bench-web bench-asgi bench-https bench-ws \
+        bench bench-loop bench-echo bench-idle bench-tls bench-observe bench-web bench-asgi bench-https bench-ws \
         bench-http2 bench-jobs
 
 help: ## list the targets
@@ -52,9 +52,9 @@ fuzz: ## fuzz the parsers for FUZZ_SECONDS each (default 60)
 	@scripts/fuzz
 
 bench: build ## all benchmarks beside the peers; QUICK=1 for a smoke run; ARGS for more
-	@scripts/bench loop echo idle tls web asgi https ws http2 jobs
+	@scripts/bench loop echo idle tls observe web asgi https ws http2 jobs
 
-bench-loop bench-echo bench-idle bench-tls bench-web bench-asgi bench-https bench-ws bench-http2 bench-jobs: build ## one benchmark
+bench-loop bench-echo bench-idle bench-tls bench-observe bench-web bench-asgi bench-https bench-ws bench-http2 bench-jobs: build ## one benchmark
 	@scripts/bench $(@:bench-%=%)
 
 clean: ## remove what was built and installed here

@@ -246,7 +246,14 @@ def pin(role: str) -> Callable[[], None] | None:
     return lambda: os.sched_setaffinity(0, {core})
 
 
-def output_of(command: Sequence[str], *, role: str, timeout: float, cwd: Path | None = None) -> str:
+def output_of(
+    command: Sequence[str],
+    *,
+    role: str,
+    timeout: float,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     """Run a pinned process to its end; its output, or `Failed` with the end of what it said."""
     try:
         ran = subprocess.run(
@@ -256,6 +263,7 @@ def output_of(command: Sequence[str], *, role: str, timeout: float, cwd: Path | 
             text=True,
             timeout=timeout,
             cwd=cwd,
+            env={**os.environ, **(environment or {})},
             check=False,
         )
     except subprocess.TimeoutExpired as late:

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use super::core::{LoopCore, Ready, Timer};
 use super::handle::HandleRef;
 use super::sources::Source;
-use super::stats::count;
+use super::stats::{UNOBSERVED, count};
 use crate::observe::watchdog;
 
 /// A deadline this close counts as reached: the resolution of `loop.time()` as a float.
@@ -28,8 +28,10 @@ impl LoopCore {
         let started = monotonic_ns();
         self.turn_ns.set(started);
         *self.stats.started_ns.borrow_mut() = Some(started);
-        watchdog::enter(py, &self.pulse, self.object.get() as usize);
-        self.pulse.resume();
+        if !UNOBSERVED {
+            watchdog::enter(py, &self.pulse, self.object.get() as usize);
+            self.pulse.resume();
+        }
         let result = loop {
             if let Err(error) = self.turn(py) {
                 break Err(error);
@@ -43,8 +45,10 @@ impl LoopCore {
         self.track_queued();
         self.in_callback.set(false);
         self.unparked();
-        self.pulse.rest();
-        watchdog::leave(&self.pulse);
+        if !UNOBSERVED {
+            self.pulse.rest();
+            watchdog::leave(&self.pulse);
+        }
         *self.stats.started_ns.borrow_mut() = None;
         count(&self.stats.running_ns, monotonic_ns() - started);
         result
@@ -168,7 +172,9 @@ impl LoopCore {
     /// Runs what is ready now; what that makes ready waits for the next turn.
     fn run_ready(&self, py: Python<'_>) -> PyResult<()> {
         let batch = self.ready.borrow().len();
-        self.stats.ready_max.set(self.stats.ready_max.get().max(batch));
+        if !UNOBSERVED {
+            self.stats.ready_max.set(self.stats.ready_max.get().max(batch));
+        }
         for _ in 0..batch {
             // A `let` of its own: the borrow ends before the item runs.
             let item = self.ready.borrow_mut().pop_front();
@@ -208,6 +214,9 @@ impl LoopCore {
     /// Shows the watchdog that something new begins. True: it is to be timed.
     #[inline]
     pub(super) fn begin_step(&self) -> bool {
+        if UNOBSERVED {
+            return false;
+        }
         let step = self.step.get() + 1;
         self.step.set(step);
         self.pulse.begin(step);

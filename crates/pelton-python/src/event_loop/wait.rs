@@ -8,7 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::core::{LoopCore, Ready, Timer};
-use super::stats::count;
+use super::stats::{UNOBSERVED, count};
 
 /// While callbacks are ready, the kernel is asked for events at least this often.
 const POLL_EVERY_NS: u64 = 50_000;
@@ -39,11 +39,15 @@ impl LoopCore {
             return self.poll(py, Duration::ZERO);
         }
         self.parked.set(true);
-        self.pulse.rest();
+        if !UNOBSERVED {
+            self.pulse.rest();
+        }
         let result = self.poll(py, Duration::from_nanos(timeout_ns));
         self.unparked();
-        self.begin_step();
-        self.pulse.resume();
+        if !UNOBSERVED {
+            self.begin_step();
+            self.pulse.resume();
+        }
         let after = monotonic_ns();
         self.turn_ns.set(after);
         self.polled_ns.set(after);
