@@ -22,11 +22,16 @@ from dataclasses import asdict
 from typing import Any
 
 import pelton
+import pelton.aio
 from pelton import observe
 from tests.soak.held import Held, raise_limit
+from tests.soak.server import START_TLS
 
 #: How a connection ends, and how often of a hundred.
 ENDS = {"half_close": 55, "close": 20, "reset": 15, "reset_while_talking": 10}
+#: The same under TLS, which has no half-open connections: a peer that stops sending without a
+#: goodbye, and those that die in the midst of their handshake or never begin it.
+TLS_ENDS = {"close": 55, "cut": 15, "reset": 10, "reset_while_talking": 10, "handshake": 10}
 MESSAGE_BYTES_MAX = 32_768
 PAUSE_S_MAX = 1.5
 #: Nothing takes longer on a machine that is not stuck.
@@ -63,7 +68,8 @@ class Load:
         loop = asyncio.get_running_loop()
         while loop.time() < until:
             kind = dice.choice(list(self._addresses))
-            end = dice.choices(list(ENDS), weights=list(ENDS.values()))[0]
+            ends = TLS_ENDS if "tls" in kind else ENDS
+            end = dice.choices(list(ends), weights=list(ends.values()))[0]
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     await self._life(dice, kind, end)
@@ -75,6 +81,9 @@ class Load:
             self.counts[f"{kind} {end}"] += 1
 
     async def _life(self, dice: random.Random, kind: str, end: str) -> None:
+        if end == "handshake":
+            await self._break_handshake(dice, kind)
+            return
         reader, writer = await self._open(dice, kind)
         try:
             for _ in range(dice.randrange(1, 6)):
@@ -91,6 +100,14 @@ class Load:
                 writer.write(message)
                 writer.write_eof()
                 self._compare(message, await reader.read(-1), kind, end)
+            elif end == "cut":
+                message = self._message(dice)
+                writer.write(message)
+                # Beneath TLS: all of it leaves, and then the end of the TCP stream.
+                writer.transport.set_write_buffer_limits(0)
+                await writer.drain()
+                writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+                self._compare(message, await reader.read(-1), kind, end)
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError, ssl.SSLError):
@@ -102,12 +119,44 @@ class Load:
         address = self._addresses[kind]
         if kind == "unix":
             return await asyncio.open_unix_connection(f"{self._folder}/{address}")
-        # Many addresses of our own: those of closed connections stay taken for a minute.
-        own = f"127.0.{dice.randrange(1, 200)}.{dice.randrange(1, 250)}"
-        options: dict[str, Any] = {"local_addr": (own, 0)}
-        if kind == "tls":
+        options: dict[str, Any] = {"local_addr": (own_address(dice), 0)}
+        if kind == "start_tls":
+            return await self._upgrade(*await asyncio.open_connection(*address[:2], **options))
+        if "tls" in kind:
             options["ssl"] = self._tls
-        return await asyncio.open_connection(*address[:2], **options)
+        # Ours and asyncio's in turns: they read TLS in different ways.
+        module: Any = pelton.aio if dice.random() < 0.5 else asyncio
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+        streams = await module.open_connection(*address[:2], **options)
+        return streams
+
+    async def _upgrade(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        writer.write(START_TLS)
+        if (answer := await reader.readline()) != START_TLS:
+            self.wrong.append(f"start_tls: answered by {answer!r}")
+        await writer.start_tls(self._tls)
+        return reader, writer
+
+    async def _break_handshake(self, dice: random.Random, kind: str) -> None:
+        """Sends some of its first message, or nothing, and dies; as RST or as FIN."""
+        loop = asyncio.get_running_loop()
+        came, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        hello = self._tls.wrap_bio(came, sent)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            hello.do_handshake()
+        first = sent.read()
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            sock.bind((own_address(dice), 0))
+            await loop.sock_connect(sock, tuple(self._addresses[kind][:2]))
+            if kind == "start_tls":
+                await loop.sock_sendall(sock, START_TLS)
+            await loop.sock_sendall(sock, first[: dice.randrange(len(first) + 1)])
+            await asyncio.sleep(dice.random() * PAUSE_S_MAX)
+            if dice.random() < 0.5:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
 
     def _message(self, dice: random.Random) -> bytes:
         length = dice.randrange(1, MESSAGE_BYTES_MAX)
@@ -128,6 +177,11 @@ class Load:
 
     def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.wrong.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+
+def own_address(dice: random.Random) -> str:
+    """One of many addresses of ours: those of closed connections stay taken for a minute."""
+    return f"127.0.{dice.randrange(1, 200)}.{dice.randrange(1, 250)}"
 
 
 async def main(arguments: dict[str, Any]) -> dict[str, Any]:

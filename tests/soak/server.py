@@ -19,6 +19,8 @@ from pelton import aio, observe
 from tests.soak.held import Held, raise_limit
 
 CHUNK_BYTES = 65_536
+#: Asks a server of the kind "start_tls" to go on with TLS, and is its answer.
+START_TLS = b"STARTTLS\n"
 
 
 class Echo(asyncio.Protocol):
@@ -86,6 +88,26 @@ async def echo(reader: Any, writer: Any) -> None:
         writer.close()
 
 
+def upgrade(context: ssl.SSLContext) -> Any:
+    """The same after `START_TLS`, which the client sends first, and the handshake that follows."""
+
+    async def welcome(reader: Any, writer: Any) -> None:
+        Echo.open += 1
+        try:
+            # Nothing if it died before.
+            if await reader.readline() == START_TLS:
+                writer.write(START_TLS)
+                await writer.start_tls(context)
+                await echo(reader, writer)
+        except (ConnectionError, ssl.SSLError):
+            pass  # the load breaks handshakes off
+        finally:
+            Echo.open -= 1
+            writer.close()
+
+    return welcome
+
+
 class Server:
     """Every kind of server, and what they all hold."""
 
@@ -121,6 +143,8 @@ class Server:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(f"{self._folder}/cert.pem", f"{self._folder}/key.pem")
             servers["tls"] = await loop.create_server(Echo, ssl=context, **here)
+            servers["tls_aio"] = await aio.start_server(echo, ssl=context, **here)
+            servers["start_tls"] = await aio.start_server(upgrade(context), **here)
         return servers
 
     def _held(self) -> Held:
