@@ -121,6 +121,12 @@ class Results:
         columns = "".join(f"{peer:>{width(peer)}}" for peer in shown)
         return f"{machine}\n\n{self.unit:<26}{columns}   ours / best rival"
 
+    def print_table(self, peers: Sequence[str]) -> None:
+        """All of it, where it was measured beside another table."""
+        print(f"\n{self.header(peers)}")
+        for case in self.rates:
+            print(self.row(case, chosen(peers, self.options.peers)))
+
     def row(self, case: str, peers: Sequence[str]) -> str:
         """One line of the table."""
         cells = "".join(f"{self._cell(case, peer):>{width(peer)}}" for peer in peers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from bench import harness
@@ -27,6 +28,9 @@ def main() -> int:
         harness.versions("uvloop", "rloop"),
         limits=frozenset([LIMIT]),
     )
+    costs = replace(
+        results, name="echo-cpu", unit="CPU ns a round trip", rates={}, smaller_is_better=True
+    )
     cases = [f"{size}, {style}" for size in SIZES for style in STYLES]
     peers = [*NAMES, LIMIT]
     with tempfile.TemporaryDirectory() as directory:
@@ -35,12 +39,15 @@ def main() -> int:
         def run(case: str, peer: str) -> float:
             size, style = case.split(", ", 1)
             port = harness.free_port()
-            with harness.server(server_command(programs, peer, style, port), port):
-                return load(programs, port, SIZES[size], options.seconds)
+            with harness.server(server_command(programs, peer, style, port), port) as process:
+                rate, cost = load(programs, port, SIZES[size], options.seconds, process.pid)
+            costs.rates.setdefault(case, {}).setdefault(peer, []).append(cost)
+            return rate
 
         print(results.header(peers))
         results.measure(cases, peers, run)
-    print(f"\nwritten to {results.write()}")
+    costs.print_table(peers)
+    print(f"\nwritten to {results.write()} and {costs.write()}")
     return results.exit_status()
 
 
@@ -59,10 +66,14 @@ def server_command(programs: Path, peer: str, style: str, port: int) -> list[str
     return [sys.executable, "-m", "bench.echo.server", peer, style, str(port)]
 
 
-def load(programs: Path, port: int, size: int, seconds: float) -> float:
-    """Round trips a second."""
+def load(
+    programs: Path, port: int, size: int, seconds: float, server: int
+) -> tuple[float, float]:
+    """Round trips a second, and the server's CPU time in nanoseconds for each."""
     command = [str(programs / "load"), str(port), str(CONNECTIONS), str(size), str(seconds)]
-    return float(harness.output_of(command, role="load", timeout=seconds * 2 + 20).split()[0])
+    said = harness.output_of([*command, str(server)], role="load", timeout=seconds * 2 + 20)
+    rate, _, _, cost = map(float, said.split())
+    return rate, cost
 
 
 if __name__ == "__main__":

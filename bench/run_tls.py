@@ -42,9 +42,7 @@ def main() -> int:
 
         print(rates.header(PEERS))
         rates.measure(CASES, PEERS, run)
-    print(f"\n{costs.header(PEERS)}")
-    for case in costs.rates:
-        print(costs.row(case, harness.chosen(PEERS, options.peers)))
+    costs.print_table(PEERS)
     print(f"\nwritten to {rates.write()} and {costs.write()}")
     return rates.exit_status()
 

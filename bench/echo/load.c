@@ -1,6 +1,7 @@
 /* The load: connections that each send a message, wait for its echo, and send the next.
- * Usage: load PORT CONNECTIONS BYTES SECONDS
- * Prints: round trips a second, and the 50th and 99th percentile of their time in microseconds.
+ * Usage: load PORT CONNECTIONS BYTES SECONDS SERVER_PID
+ * Prints: round trips a second, the 50th and 99th percentile of their time in microseconds, and the
+ * server's CPU time for each in nanoseconds.
  * What comes back is compared with what was sent; a difference ends the program with status 1. */
 #include "net.h"
 
@@ -96,7 +97,11 @@ static size_t percentile(double part) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5) return fprintf(stderr, "usage: load PORT CONNECTIONS BYTES SECONDS\n"), 2;
+    if (argc != 6) {
+        fprintf(stderr, "usage: load PORT CONNECTIONS BYTES SECONDS SERVER_PID\n");
+        return 2;
+    }
+    pid_t server = (pid_t)atol(argv[5]);
     int port = atoi(argv[1]), connections = atoi(argv[2]);
     size = (size_t)atol(argv[3]);
     double seconds = atof(argv[4]);
@@ -112,9 +117,12 @@ int main(int argc, char **argv) {
     run_until(epoll, now() + seconds * WARM_UP);
     memset(histogram, 0, sizeof histogram);
     round_trips = 0;
-    double started = now();
+    double started = now(), spent = cpu_seconds(server);
     run_until(epoll, started + seconds);
     double elapsed = now() - started;
-    printf("%.1f %zu %zu\n", (double)round_trips / elapsed, percentile(0.5), percentile(0.99));
+    spent = cpu_seconds(server) - spent;
+    double trips = (double)round_trips;
+    printf("%.1f %zu %zu %.1f\n", trips / elapsed, percentile(0.5), percentile(0.99),
+           spent * 1e9 / trips);
     return round_trips ? 0 : 1;
 }

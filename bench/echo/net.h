@@ -48,4 +48,13 @@ static inline double now(void) {
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
+/* The processor time of a process, all of its threads. */
+static inline double cpu_seconds(pid_t process) {
+    clockid_t clock;
+    struct timespec time;
+    errno = clock_getcpuclockid(process, &clock);
+    if (errno || clock_gettime(clock, &time) < 0) die("the server's clock");
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
 #endif

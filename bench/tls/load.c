@@ -242,14 +242,6 @@ static void run_until(int epoll, double deadline) {
     }
 }
 
-static double cpu_seconds(pid_t process) {
-    clockid_t clock;
-    struct timespec time;
-    errno = clock_getcpuclockid(process, &clock);
-    if (errno || clock_gettime(clock, &time) < 0) die("the server's clock");
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 static void choose_messages(const char *what) {
     if (strcmp(what, "http") == 0) {
         message = strdup(REQUEST);
