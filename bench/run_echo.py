@@ -66,9 +66,7 @@ def server_command(programs: Path, peer: str, style: str, port: int) -> list[str
     return [sys.executable, "-m", "bench.echo.server", peer, style, str(port)]
 
 
-def load(
-    programs: Path, port: int, size: int, seconds: float, server: int
-) -> tuple[float, float]:
+def load(programs: Path, port: int, size: int, seconds: float, server: int) -> tuple[float, float]:
     """Round trips a second, and the server's CPU time in nanoseconds for each."""
     command = [str(programs / "load"), str(port), str(CONNECTIONS), str(size), str(seconds)]
     said = harness.output_of([*command, str(server)], role="load", timeout=seconds * 2 + 20)
