@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Annotated, Any, Literal, cast, get_args, get_origin
 from weakref import WeakValueDictionary
 
@@ -44,6 +45,7 @@ Mode = Literal["validation", "serialization"]
 _ATTRIBUTES = tuple(
     name for name in inspect.signature(Field).parameters if name in FieldInfo.__slots__
 )
+_values_of = attrgetter(*_ATTRIBUTES)
 _UNUSED_ATTRIBUTE_WARNING: type[Warning] | None = getattr(
     pydantic_warnings, "UnsupportedFieldAttributeWarning", None
 )
@@ -189,7 +191,11 @@ def _adapter_key(field: ModelField) -> Hashable | None:
     info = field.field_info
     if field.config is not None or type(info.default) not in _SHARED_DEFAULTS:
         return None
-    attributes = tuple(attributes_of(info).items())
+    try:
+        attributes = _values_of(info)
+    except AttributeError:
+        # Not all of them were given a value.
+        return None
     # Types that compare equal may differ in their order, and numbers in their kind.
     spelling = repr((info.annotation, info.metadata, info.default))
     key = (info.annotation, tuple(info.metadata), attributes, spelling)

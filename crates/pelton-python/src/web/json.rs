@@ -1,5 +1,6 @@
 //! JSON text from Python's own plain values, as `json.dumps` would write it.
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple};
 
@@ -119,28 +120,47 @@ fn push_text_of(text: PyResult<Bound<'_, PyString>>, out: &mut Vec<u8>) -> bool 
 /// Appends text in quotes.
 pub(super) fn write_text(text: &Bound<'_, PyString>, out: &mut Vec<u8>) -> bool {
     // Lone surrogates have no UTF-8.
-    let Ok(text) = text.to_str() else {
+    let Some(bytes) = utf8_of(text) else {
         return false;
     };
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    let bytes = text.as_bytes();
-    if !bytes.iter().any(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
-        out.extend_from_slice(bytes);
-        out.push(b'"');
-        return true;
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|&byte| IS_ESCAPED[usize::from(byte)]) {
+        out.extend_from_slice(&rest[..at]);
+        push_escaped(rest[at], out);
+        rest = &rest[at + 1..];
     }
-    let mut copied = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[copied..at]);
-        copied = at + 1;
-        push_escaped(byte, out);
-    }
-    out.extend_from_slice(&bytes[copied..]);
+    out.extend_from_slice(rest);
     out.push(b'"');
     true
+}
+
+/// Which bytes of a text JSON writes in another way.
+const IS_ESCAPED: [bool; 256] = {
+    let mut is_escaped = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        is_escaped[byte] = true;
+        byte += 1;
+    }
+    is_escaped[b'"' as usize] = true;
+    is_escaped[b'\\' as usize] = true;
+    is_escaped
+};
+
+/// The text in UTF-8, from where it is if it is ASCII.
+fn utf8_of<'a>(text: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
+    let object = text.as_ptr();
+    // SAFETY: a live text, which never changes; that of ASCII in the compact form is as many bytes
+    // as it has characters, in the object itself, which outlives the reference.
+    unsafe {
+        if ffi::PyUnicode_IS_COMPACT_ASCII(object) != 0 {
+            let length = ffi::PyUnicode_GET_LENGTH(object).cast_unsigned();
+            return Some(std::slice::from_raw_parts(ffi::PyUnicode_DATA(object).cast(), length));
+        }
+    }
+    text.to_str().ok().map(str::as_bytes)
 }
 
 fn push_escaped(byte: u8, out: &mut Vec<u8>) {

@@ -51,7 +51,7 @@ struct ModelWriter {
 
 struct FieldWriter {
     name: Py<PyString>,
-    /// `"key":`
+    /// `{"key":`, of which the first byte is a comma but for the first field written.
     key: Vec<u8>,
     writer: Writer,
 }
@@ -159,7 +159,7 @@ impl ModelWriter {
         for item in spec.get_item(2)?.try_iter()? {
             let (name, key, inner): (Bound<'_, PyString>, Bound<'_, PyString>, Bound<'_, PyAny>) =
                 item?.extract()?;
-            let mut text = Vec::new();
+            let mut text = vec![b'{'];
             if !write_text(&key, &mut text) {
                 return Err(pyo3::exceptions::PyValueError::new_err("a key is no valid text"));
             }
@@ -181,8 +181,7 @@ impl ModelWriter {
         let Some(values) = attributes(value) else {
             return false;
         };
-        out.push(b'{');
-        let (mut first, mut at) = (true, 0);
+        let (begin, mut at) = (out.len(), 0);
         let written = each(&values, |name, value| {
             let field = self.field(name, at);
             at += 1;
@@ -190,14 +189,14 @@ impl ModelWriter {
                 // A cached property or the like: no field.
                 return true;
             };
-            if !first {
-                out.push(b',');
-            }
-            first = false;
+            let place = out.len();
             out.extend_from_slice(&field.key);
+            if place > begin {
+                out[place] = b',';
+            }
             field.writer.write(value, out, depth)
         });
-        out.push(b'}');
+        out.extend_from_slice(if out.len() == begin { b"{}" } else { b"}" });
         written
     }
 

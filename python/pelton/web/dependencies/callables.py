@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache, partial
+from types import FunctionType
 from typing import Any
 
 if sys.version_info >= (3, 13):
@@ -69,9 +70,21 @@ def _matches(call: Callable[..., Any], test: Callable[[Any], bool], routine_only
     return False
 
 
+def _kind_of_function(call: FunctionType) -> CallKind:
+    """The kind of a function that nobody has marked or wrapped: its code says it."""
+    flags = call.__code__.co_flags
+    if flags & inspect.CO_ASYNC_GENERATOR:
+        return CallKind.async_generator
+    if flags & inspect.CO_GENERATOR:
+        return CallKind.generator
+    return CallKind.coroutine if flags & inspect.CO_COROUTINE else CallKind.plain
+
+
 @lru_cache(maxsize=4096)
 def _kind_of(key: _ById) -> CallKind:
     call = key.call
+    if type(call) is FunctionType and not call.__dict__:
+        return _kind_of_function(call)
     # A wrapper may be of another kind than what it wraps: the asynchronous kind decides.
     if _matches(call, inspect.isasyncgenfunction, routine_only=False):
         return CallKind.async_generator
