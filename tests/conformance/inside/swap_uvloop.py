@@ -1,8 +1,12 @@
-"""Puts pelton's loop where uvloop has its own, for uvloop's tests and the programs they start."""
+"""Puts pelton's loop where uvloop has its own, for uvloop's tests and the programs they start; or
+asyncio's, to see what its tests want of uvloop alone.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import os
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -34,14 +38,23 @@ class Swapper(MetaPathFinder):
 
 
 def replace(uvloop: Any) -> None:
-    """`uvloop.Loop`, its factories and its policy become ours; `uvloop.run` makes such loops."""
-    import pelton
+    """`uvloop.Loop`, its factories and its policy become others'; `uvloop.run` makes such loops."""
+    if os.environ["PELTON_LOOP"] == "asyncio":
+        loop, policy = asyncio.SelectorEventLoop, asyncio.DefaultEventLoopPolicy
+        replace_by(uvloop, loop, loop, policy)
+    else:
+        import pelton
 
-    uvloop.Loop = pelton.Loop
-    uvloop.new_event_loop = pelton.new_event_loop
-    uvloop.run.__kwdefaults__["loop_factory"] = pelton.new_event_loop
-    uvloop.EventLoopPolicy = pelton.EventLoopPolicy
-    uvloop.install = pelton.install
+        replace_by(uvloop, pelton.Loop, pelton.new_event_loop, pelton.EventLoopPolicy)
+
+
+def replace_by(uvloop: Any, loop: Any, factory: Any, policy: Any) -> None:
+    """Puts these in the place of uvloop's."""
+    uvloop.Loop = loop
+    uvloop.new_event_loop = factory
+    uvloop.run.__kwdefaults__["loop_factory"] = factory
+    uvloop.EventLoopPolicy = policy
+    uvloop.install = lambda: asyncio.set_event_loop_policy(policy())
 
 
 def swap() -> None:
