@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import socket
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import pytest
 import pelton
 from pelton import aio
 from tests.event_loop.test_streams import Recorder, pair, until
+from tests.event_loop.test_tls import client_context, server_context
 from tests.event_loop.test_tls import pair as tls_pair
 
 
@@ -196,3 +198,57 @@ def test_a_transport_has_no_dict_before_it_needs_one(our_loop: pelton.Loop) -> N
             assert client.transport.__dict__ == {"note": 1}
 
     our_loop.run_until_complete(main())
+
+
+class Counting(socket.socket):
+    """A socket of a program's own: it counts the bytes that it moves."""
+
+    came = went = 0
+
+    def recv(self, *args: Any) -> bytes:
+        data = super().recv(*args)
+        self.came += len(data)
+        return data
+
+    def recv_into(self, *args: Any) -> int:
+        count = super().recv_into(*args)
+        self.came += count
+        return count
+
+    def send(self, *args: Any) -> int:
+        sent = super().send(*args)
+        self.went += sent
+        return sent
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_a_socket_that_reads_and_writes_its_own_way(
+    loop: asyncio.AbstractEventLoop, secret: bool
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        context = server_context() if secret else None
+        server = await loop.create_server(Echoes, "127.0.0.1", 0, ssl=context)
+        async with server:
+            counting = Counting()
+            counting.setblocking(False)
+            await loop.sock_connect(counting, server.sockets[0].getsockname())
+            options: dict[str, Any] = {}
+            if secret:
+                options = {"ssl": client_context(), "server_hostname": "localhost"}
+            transport, protocol = await loop.create_connection(Recorder, sock=counting, **options)
+            transport.write(bytes(1000))
+            await until(lambda: len(protocol.data) == 1000)
+            assert counting.came >= 1000
+            assert counting.went >= 1000
+            transport.abort()
+            await protocol.lost
+
+    loop.run_until_complete(main())
+
+
+class Echoes(Recorder):
+    """Sends back what comes."""
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)

@@ -187,8 +187,13 @@ class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.Sele
         *,
         extra: dict[str, Any] | None = None,
         server: Any = None,
-        **_: Any,
-    ) -> _core.StreamTransport:
+        **others: Any,
+    ) -> Any:
+        if _has_own_calls(sock):
+            asyncio_loop: Any = super()
+            return asyncio_loop._make_socket_transport(
+                sock, protocol, waiter, extra=extra, server=server, **others
+            )
         return _core.StreamTransport(self, sock, protocol, waiter, extra, server)
 
     def _make_datagram_transport(
@@ -214,6 +219,19 @@ class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.Sele
         server: Any = None,
         **timeouts: Any,
     ) -> Any:
+        if _has_own_calls(rawsock):
+            asyncio_loop: Any = super()
+            return asyncio_loop._make_ssl_transport(
+                rawsock,
+                protocol,
+                sslcontext,
+                waiter,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                extra=extra,
+                server=server,
+                **timeouts,
+            )
         options = self._tls_options(sslcontext, server_side, server_hostname, **timeouts)
         return _core.TlsTransport.connect(self, rawsock, protocol, options, waiter, extra, server)
 
@@ -305,3 +323,13 @@ class Loop(PipesMixin, SendfileMixin, SignalsMixin, _core.BaseLoop, asyncio.Sele
             listener.stop()
         asyncio_loop: Any = super()
         asyncio_loop._stop_serving(sock)  # closes it, and removes a unix socket's file
+
+
+def _has_own_calls(sock: socket.socket) -> bool:
+    """Whether a socket's class reads or writes in a way of its own (one that counts, say): then
+    asyncio's transport makes these calls. Ours calls the kernel on the descriptor."""
+    kind = type(sock)
+    if kind is socket.socket or not isinstance(sock, socket.socket):
+        return False
+    calls = ("recv", "recv_into", "send", "sendmsg")
+    return any(getattr(kind, name) is not getattr(socket.socket, name) for name in calls)

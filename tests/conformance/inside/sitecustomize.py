@@ -2,8 +2,8 @@
 
 It is found by way of PYTHONPATH, so that a suite and the programs it starts run unchanged.
 ``PELTON_LOOP=pelton`` asks for it; anything else leaves asyncio's own loop, and puts it where
-uvloop has its own. ``PELTON_SWAPS`` names modules here whose `swap` is called for it. With ``PELTON_AIO``, asyncio's primitives are
-replaced by those of pelton.aio, too.
+uvloop has its own. ``PELTON_SWAPS`` names modules here whose `swap` is called for it. With
+``PELTON_AIO``, asyncio's primitives are replaced by those of pelton.aio, too.
 """
 
 from __future__ import annotations
