@@ -34,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done; 2: the command line, an environment variable or APP is wrong; 1: it failed. argparse's
     own errors and `--help` raise SystemExit, with the same codes.
     """
-    parser = _parser()
-    args = parser.parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    # A server does not carry the code of all other commands.
+    args = _parser(given[:1] if given[:1] and given[0] in COMMANDS else COMMANDS).parse_args(given)
     try:
         options.resolve(args)
         log.configure(args.command, args.log_level, args.log_format, args.log_config)
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
     from pelton._core import __version__
 
     parser = argparse.ArgumentParser(
@@ -62,6 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pelton {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    for name in commands:
         importlib.import_module(f"pelton.cli.{name}").add_parser(subparsers)
     return parser

@@ -6,11 +6,8 @@ import sys
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Receive, Scope, Send
 
 from .middleware.asyncexitstack import AsyncExitStackMiddleware
@@ -65,12 +62,12 @@ class AppLayers:
     def _lets_pass(self, layer: Any) -> bool:
         if type(layer) is ExceptionObserver:
             return True
-        if type(layer) is TrustedHostMiddleware and layer.allow_any:
-            return True
         kind = _kind_of(layer)
         # Of two that add the same fields, each would have to see what the other did.
         if kind is None or (kind[0] == "cors" and any(known[0] == "cors" for known in self.kinds)):
             return False
+        if kind == ("hosts", None):
+            return True
         self.kinds.append(kind)
         if kind[0] != "hosts":
             alone = copy(layer)
@@ -121,16 +118,16 @@ def _run(entering: Any) -> None:
 def _kind_of(layer: Any) -> Kind | None:
     """What a layer does; `None` if that is not known."""
     kind = type(layer)
-    if kind is TrustedHostMiddleware:
-        return ("hosts", list(layer.allowed_hosts))
-    if kind is CORSMiddleware:
+    if kind is _loaded("starlette.middleware.trustedhost", "TrustedHostMiddleware"):
+        return ("hosts", None if layer.allow_any else list(layer.allowed_hosts))
+    if kind is _loaded("starlette.middleware.cors", "CORSMiddleware"):
         simple = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
             for name, value in layer.simple_headers.items()
         ]
         mirrors = (layer.allow_all_origins, layer.allow_credentials)
         return ("cors", layer.is_allowed_origin, simple, *mirrors)
-    if kind is GZipMiddleware:
+    if kind is _loaded("starlette.middleware.gzip", "GZipMiddleware"):
         return ("compression", layer.minimum_size)
     if kind is _loaded("pelton.web.middleware.compression", "CompressionMiddleware"):
         return ("compression", 0)
