@@ -80,7 +80,7 @@ fn foreign_policies_do_not_stop_work(server: &PostgresServer) {
 
 fn producers_are_told_when_it_stays_away(server: &PostgresServer) {
     let link = Link::to(server.port());
-    let engine = Engine::open(&format!("{}?timeout=0.5", server.url_at(link.port()))).unwrap();
+    let engine = Engine::open(&format!("{}&timeout=0.5", server.url_at(link.port()))).unwrap();
     enqueue(&engine);
     link.down();
     for _ in 0..3 {
@@ -110,7 +110,7 @@ fn slow_wires_are_endured(server: &PostgresServer) {
 
 fn leases_given_up_are_given_back(server: &PostgresServer) {
     let link = Link::to(server.port());
-    working::outlast_leases(&format!("{}?timeout=0.2", server.url_at(link.port())), &link);
+    working::outlast_leases(&format!("{}&timeout=0.2", server.url_at(link.port())), &link);
 }
 
 /// Jobs of a lease whose commit was done and not answered come back with the next lease.
@@ -140,7 +140,7 @@ fn leases_that_nobody_got_are_given_again(server: &PostgresServer) {
 fn work_goes_on_through_cuts(server: &PostgresServer) {
     let link = Arc::new(Link::to(server.port()));
     let engine =
-        Arc::new(Engine::open(&format!("{}?timeout=30", server.url_at(link.port()))).unwrap());
+        Arc::new(Engine::open(&format!("{}&timeout=30", server.url_at(link.port()))).unwrap());
     let session = session(&engine);
     let stop = Arc::new(AtomicBool::new(false));
     let cutter = {
@@ -169,7 +169,7 @@ fn work_goes_on_through_cuts(server: &PostgresServer) {
 
 /// A waiting worker is told of jobs after its server was killed and started again.
 fn a_killed_server_comes_back_with_everything(server: &mut PostgresServer) {
-    let url = format!("{}?timeout=60", server.url());
+    let url = format!("{}&timeout=60", server.url());
     let engine = Arc::new(Engine::open(&url).unwrap());
     let producer = Engine::open(&url).unwrap();
     let session = session(&engine);
