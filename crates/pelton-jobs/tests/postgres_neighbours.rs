@@ -15,7 +15,7 @@ use pelton_jobs::limit::{Limit, Scope};
 use pelton_jobs::record::ListFilter;
 use pelton_jobs::state::State;
 use pelton_testkit::broker_conformance::{Store, World, ids, job, worker_spec, write};
-use pelton_testkit::servers::PostgresServer;
+use pelton_testkit::servers::{PostgresServer, wait_until};
 use postgres::{Client, NoTls};
 
 struct Database {
@@ -214,4 +214,52 @@ fn jobs_astray_are_put_in_their_lanes(server: &PostgresServer) {
     assert!(world.broker.work_at(&world.spec, now).unwrap().is_none_or(|at| at > now));
     world.succeed(&leased[0], b"1");
     assert_eq!(world.lease_one().id, limited[1]);
+}
+
+#[test]
+fn tls_is_spoken_and_certificates_are_checked() {
+    let server = PostgresServer::start_with_tls();
+    let plain = server.url();
+    let url = |host: &str, user: &str, options: &str| {
+        let options = options.replace("DIR", &server.directory().to_string_lossy());
+        plain.replace("pelton@127.0.0.1", &format!("{user}@{host}")) + "&timeout=2&" + &options
+    };
+    let mut client = Client::connect(&format!("{plain}&sslmode=disable"), NoTls).unwrap();
+    let mut in_tls = || {
+        let of_ours = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                       WHERE application_name = 'pelton' AND ssl";
+        client.query_one(of_ours, &[]).unwrap().get::<_, i64>(0)
+    };
+    let root = "sslrootcert=DIR/ca.pem";
+    let own = "sslcert=DIR/client.pem&sslkey=DIR/client.key";
+    for (url, encrypted) in [
+        (url("localhost", "pelton", &format!("sslmode=verify-full&{root}")), true),
+        (url("127.0.0.1", "pelton", &format!("sslmode=verify-ca&{root}")), true),
+        (url("127.0.0.1", "pelton", "sslmode=require"), true),
+        (url("127.0.0.1", "pelton", ""), true),
+        (url("127.0.0.1", "pelton", "sslmode=disable"), false),
+        (url("127.0.0.1", "certified", &format!("sslmode=verify-ca&{root}&{own}")), true),
+    ] {
+        let mut world = World::new(&Database { url: url.clone() });
+        let id = world.enqueue(vec![job()])[0];
+        let leased = world.lease_one();
+        assert_eq!(world.succeed(&leased, b"1").state, Some(State::Succeeded));
+        assert_eq!(world.state(id), State::Succeeded);
+        assert_eq!(in_tls() > 0, encrypted, "{url}");
+        world.write(|broker, now| broker.delete(id, now)).unwrap();
+        drop(world);
+        wait_until("the connections to end", || in_tls() == 0);
+    }
+    for (url, words) in [
+        (url("127.0.0.1", "pelton", &format!("sslmode=verify-full&{root}")), "certificate"),
+        (
+            url("localhost", "pelton", "sslmode=verify-ca&sslrootcert=DIR/stranger.pem"),
+            "certificate",
+        ),
+        (url("localhost", "certified", "sslmode=require"), "certificate"),
+        (url("localhost", "pelton", "sslmode=verify-full&sslrootcert=DIR/none.pem"), "none.pem"),
+    ] {
+        let error = PostgresBroker::open(&url).err().unwrap().to_string();
+        assert!(error.contains(words), "{url}: {error}");
+    }
 }

@@ -3,6 +3,7 @@
 pub mod postgres;
 pub mod redis;
 pub mod sqlite;
+mod tls;
 mod unquote;
 
 use crate::error::BrokerError;

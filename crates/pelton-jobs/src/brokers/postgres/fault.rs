@@ -11,6 +11,8 @@ pub(super) enum Fault {
     Sql(String),
     /// Another transaction holds what is wanted here, and stays open.
     Blocked(String),
+    /// There is no connection, and none could be made.
+    Away(BrokerError),
     /// Ours.
     Ours(BrokerError),
 }
@@ -57,7 +59,7 @@ impl Fault {
     /// For people: where, and what is wrong.
     pub(super) fn explain(self, place: &str) -> BrokerError {
         match self {
-            Self::Ours(error) => error,
+            Self::Ours(error) | Self::Away(error) => error,
             Self::Sql(why) => BrokerError::Store(format!("{place}: {why}")),
             Self::Blocked(why) => BrokerError::Store(format!(
                 "{place}: nothing was done, because another transaction that is still open holds \

@@ -36,7 +36,7 @@ impl PostgresBroker {
         for outcome in outcomes {
             attempt::check(&outcome.end)?;
         }
-        let mut succeeded = self.succeed_all(outcomes, now)?;
+        let mut succeeded = self.succeed_all(worker, outcomes, now)?;
         let mut settled = Vec::with_capacity(outcomes.len());
         let (mut processed, mut failed) = (0_i64, 0_i64);
         for outcome in outcomes {
@@ -47,23 +47,28 @@ impl PostgresBroker {
             } else {
                 self.finish_one(outcome, now, chance)?
             };
-            if one.state.is_some() && !outcome.end.is_unfinished() {
+            let unfinished = outcome.end.is_unfinished() || matches!(outcome.end, End::Success(_));
+            if one.state.is_some() && !unfinished {
                 processed += 1;
                 failed += i64::from(matches!(outcome.end, End::Failure { .. }));
             }
             settled.push(one);
         }
-        self.link.execute(
-            "UPDATE pelton_workers SET processed = processed + $1, failed = failed + $2, \
-             seen_at = greatest(seen_at, $3) WHERE row = $4",
-            &[&processed, &failed, &now.0, &worker.0],
-        )?;
+        // Those that succeeded were counted as they were written.
+        if processed > 0 {
+            self.link.execute(
+                "UPDATE pelton_workers SET processed = processed + $1, failed = failed + $2, \
+                 seen_at = greatest(seen_at, $3) WHERE row = $4",
+                &[&processed, &failed, &now.0, &worker.0],
+            )?;
+        }
         Ok(settled)
     }
 
     /// The common end, of all that have it in one statement, fenced. Those whose lease held.
     fn succeed_all(
         &mut self,
+        worker: WorkerRow,
         outcomes: &[Outcome],
         now: Time,
     ) -> Result<HashMap<JobId, ()>, Fault> {
@@ -89,14 +94,16 @@ impl PostgresBroker {
         }
         let rows = self.link.query(
             concat!(
-                "UPDATE pelton_jobs j SET state = $1, worker = NULL, finished_at = $2, purge_at = ",
+                "WITH done AS (UPDATE pelton_jobs j SET state = $1, worker = NULL, finished_at = $2, purge_at = ",
                 purge_at!("$2"),
                 ", result = o.result, reason = NULL, version = version + 1 \
                  FROM unnest($3::bytea[], $4::bigint[], $5::bytea[]) AS o (id, token, result) \
                  WHERE j.id = o.id AND j.state = 3 AND j.token = o.token \
-                 RETURNING j.id, j.queue, j.children"
+                 RETURNING j.id, j.queue, j.children), counted AS (UPDATE pelton_workers SET \
+                 processed = processed + (SELECT count(*) FROM done), \
+                 seen_at = greatest(seen_at, $2) WHERE row = $6) SELECT * FROM done"
             ),
-            &[&(next.state as i16), &now.0, &ids, &tokens, &results],
+            &[&(next.state as i16), &now.0, &ids, &tokens, &results, &worker.0],
         )?;
         let mut done = HashMap::with_capacity(rows.len());
         let mut parents = Vec::new();

@@ -72,7 +72,7 @@ impl PostgresBroker {
     ) -> Result<Result<T, Fault>, Fault> {
         if self.group.used {
             let again = if self.group.saved { "RELEASE operation; " } else { "" };
-            self.link.batch(&format!("{again}SAVEPOINT operation"))?;
+            self.link.send_ahead(&format!("{again}SAVEPOINT operation"));
             self.group.saved = true;
         }
         let before = self.group.counts.clone();
@@ -83,7 +83,7 @@ impl PostgresBroker {
                 self.group.used = true;
                 return Ok(Ok(value));
             }
-            Err(fault @ Fault::Lost(_)) => return Err(fault),
+            Err(fault @ (Fault::Lost(_) | Fault::Away(_))) => return Err(fault),
             Err(fault) => fault,
         };
         let undo = if self.group.used { "ROLLBACK TO operation" } else { "ROLLBACK; BEGIN" };
@@ -138,14 +138,14 @@ impl PostgresBroker {
             let ids: String = ids.iter().map(ToString::to_string).collect();
             messages.push(format!("{ids} {}", self.uid));
         }
-        if !counts.is_empty() || !messages.is_empty() {
-            self.link.query(
-                "WITH counted AS (INSERT INTO pelton_counts (queue, state, n) \
-                 SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[])) \
-                 SELECT pg_notify(pelton_channel(), message) FROM unnest($4::text[]) message",
-                &[&queues, &states, &numbers, &messages],
-            )?;
+        if counts.is_empty() && messages.is_empty() {
+            return self.link.batch("COMMIT");
         }
-        self.link.batch("COMMIT")
+        self.link.query_and_commit(
+            "WITH counted AS (INSERT INTO pelton_counts (queue, state, n) \
+             SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[])) \
+             SELECT pg_notify(pelton_channel(), message) FROM unnest($4::text[]) message",
+            &[&queues, &states, &numbers, &messages],
+        )
     }
 }

@@ -1,110 +1,54 @@
 //! A connection to PostgreSQL, made again when it is lost.
 
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use postgres::types::ToSql;
-use postgres::{Client, Config, NoTls, Row, Statement};
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
 
-use super::fault::{Fault, reason};
-use crate::brokers::unquote::unquote;
+use super::TRIES_MAX;
+use super::fault::Fault;
+use super::location::Location;
 use crate::error::BrokerError;
 
 /// Between two tries to reach a server that is away.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// Every statement of ours has one good plan, by an index; statistics of a young or fast-changing
-/// table must not talk the planner out of it.
-const SESSION: &str = "SET application_name = 'pelton'; SET enable_seqscan = off; \
-    SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
-    SET jit = off; SET plan_cache_mode = force_generic_plan; SET client_min_messages = warning; \
-    SET default_transaction_isolation = 'read committed'; SET lock_timeout = '2s'";
-
-/// The wait for a lock is bounded: the thread that waits renews leases, too. It is longer than
-/// PostgreSQL waits before it looks for deadlocks. For a while after such a wait was in vain, those
-/// that follow are this long, for the same transaction is probably still open.
+/// For a while after a wait for a lock was in vain, those that follow are this long: the same
+/// transaction is probably still open.
 pub(super) const SHORT_WAIT: &str = "SET LOCAL lock_timeout = '50ms'";
-
-/// Where the server is, and how long it is waited for.
-#[derive(Clone, Debug)]
-pub(super) struct Location {
-    config: Config,
-    patience: Duration,
-    /// For people, without the password.
-    pub(super) name: String,
-}
-
-impl Location {
-    /// A URL of libpq, with `timeout` (seconds to wait for a server that is away) besides.
-    pub(super) fn parse(url: &str) -> Result<Self, BrokerError> {
-        let bad = |why: &str| {
-            BrokerError::Open(format!(
-                "not a PostgreSQL URL ({why}): postgresql://user:password@host:5432/database, with \
-                 ?timeout=10 (seconds to wait for a server that is away) and what libpq knows"
-            ))
-        };
-        let (base, options) = url.split_once('?').unwrap_or((url, ""));
-        let mut patience = Duration::from_secs(10);
-        let mut kept = Vec::new();
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            if let Some(seconds) = option.strip_prefix("timeout=") {
-                let seconds = unquote(seconds).parse().ok().filter(|s| (0.1..=3600.0).contains(s));
-                let seconds = seconds.ok_or_else(|| bad("a timeout is 0.1 to 3600 seconds"))?;
-                patience = Duration::from_secs_f64(seconds);
-            } else {
-                kept.push(option);
-            }
-        }
-        let url =
-            if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
-        let mut config: Config = url.parse().map_err(|error| bad(&reason(&error)))?;
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(patience.min(Duration::from_secs(5)));
-        }
-        config.tcp_user_timeout(patience);
-        if !options.contains("keepalives") {
-            // A connection that only listens has nothing unsent: without these it would not notice
-            // for hours that its server is gone without a word.
-            config.keepalives_idle(Duration::from_secs(5));
-            config.keepalives_interval(Duration::from_secs(2));
-            config.keepalives_retries(3);
-        }
-        let hosts: Vec<String> = config
-            .get_hosts()
-            .iter()
-            .map(|host| match host {
-                postgres::config::Host::Tcp(host) => host.clone(),
-                postgres::config::Host::Unix(path) => path.display().to_string(),
-            })
-            .collect();
-        let name = format!(
-            "PostgreSQL at {}/{}",
-            hosts.join(","),
-            config.get_dbname().or(config.get_user()).unwrap_or_default()
-        );
-        Ok(Self { config, patience, name })
-    }
-
-    pub(super) fn connect(&self) -> Result<Client, Fault> {
-        let mut client = self.config.connect(NoTls)?;
-        client.batch_execute(SESSION)?;
-        Ok(client)
-    }
-}
 
 /// A connection with its prepared statements.
 pub(super) struct Link {
     pub(super) location: Location,
     client: Option<Client>,
     statements: HashMap<String, Statement>,
+    /// Sent together with the next statement: nobody waits for its answer alone.
+    ahead: String,
+    /// What the transaction begins with, while nothing else of it was sent: then it can begin again
+    /// on another connection.
+    unbegun: Option<String>,
+    runtime: Option<Runtime>,
     /// Since when the server is away, and when to try again.
     outage: Option<(Instant, Instant)>,
 }
 
 impl Link {
     pub(super) fn new(location: Location) -> Self {
-        Self { location, client: None, statements: HashMap::new(), outage: None }
+        Self {
+            location,
+            client: None,
+            statements: HashMap::new(),
+            ahead: String::new(),
+            unbegun: None,
+            runtime: None,
+            outage: None,
+        }
     }
 
     /// A live connection; waits for a server that is away, as long as the URL allows.
@@ -114,15 +58,14 @@ impl Link {
             if self.client.as_ref().is_some_and(|client| !client.is_closed()) {
                 return Ok(());
             }
-            self.client = None;
-            self.statements.clear();
+            self.drop_connection();
             let now = Instant::now();
             let (began, next_try) = self.outage.unwrap_or((now, now));
             let gave_up = now - began >= self.location.patience;
             let why = if gave_up && now < next_try {
                 "and did not come back".to_owned()
             } else {
-                match self.location.connect() {
+                match self.connect() {
                     Ok(client) => {
                         self.client = Some(client);
                         self.outage = None;
@@ -136,7 +79,7 @@ impl Link {
                     Err(Fault::Sql(why) | Fault::Blocked(why)) => {
                         return Err(BrokerError::Open(format!("{}: {why}", self.location.name)));
                     }
-                    Err(Fault::Ours(error)) => return Err(error),
+                    Err(Fault::Ours(error) | Fault::Away(error)) => return Err(error),
                 }
             };
             if began.elapsed() + pause >= self.location.patience {
@@ -152,13 +95,39 @@ impl Link {
         }
     }
 
-    fn client(&mut self) -> Result<&mut Client, Fault> {
-        self.client.as_mut().ok_or_else(|| Fault::Lost("not connected".into()))
+    fn connect(&mut self) -> Result<Client, Fault> {
+        let runtime = match self.runtime.take() {
+            Some(runtime) => runtime,
+            None => Builder::new_current_thread().enable_all().build().map_err(|error| {
+                BrokerError::Store(format!("no connections to PostgreSQL: {error}"))
+            })?,
+        };
+        let client = self.location.connect(&runtime);
+        self.runtime = Some(runtime);
+        client
+    }
+
+    /// Begins a transaction, with the first statement that follows.
+    pub(super) fn begin(&mut self, begin: &str) {
+        self.ahead = begin.to_owned();
+        self.unbegun = Some(begin.to_owned());
+    }
+
+    /// Has this sent before the next statement, and together with it.
+    pub(super) fn send_ahead(&mut self, sql: &str) {
+        if !self.ahead.is_empty() {
+            self.ahead.push_str("; ");
+        }
+        self.ahead.push_str(sql);
     }
 
     /// Runs statements without parameters and answers.
     pub(super) fn batch(&mut self, sql: &str) -> Result<(), Fault> {
-        Ok(self.client()?.batch_execute(sql)?)
+        self.send_ahead(sql);
+        let all = std::mem::take(&mut self.ahead);
+        self.unbegun = None;
+        let (client, runtime) = self.connection()?;
+        Ok(runtime.block_on(client.batch_execute(&all))?)
     }
 
     /// Runs a statement, which is prepared when it is met first.
@@ -167,15 +136,18 @@ impl Link {
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Fault> {
-        let client = self.client.as_mut().ok_or_else(|| Fault::Lost("not connected".into()))?;
-        let statement = match self.statements.get(sql) {
-            Some(statement) => statement,
-            None => {
-                let statement = client.prepare(sql)?;
-                self.statements.entry(sql.to_owned()).or_insert(statement)
-            }
-        };
-        Ok(client.query(statement, values)?)
+        self.send(sql, |link, statement, ahead| {
+            let (client, runtime) = link.connection()?;
+            runtime.block_on(async {
+                let query = client.query(statement, values);
+                if ahead.is_empty() {
+                    return Ok(query.await?);
+                }
+                let (before, rows) = both(client.batch_execute(ahead), query).await;
+                before?;
+                Ok(rows?)
+            })
+        })
     }
 
     /// Runs a statement that answers nothing; the number of rows it changed.
@@ -184,20 +156,118 @@ impl Link {
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Fault> {
-        let client = self.client.as_mut().ok_or_else(|| Fault::Lost("not connected".into()))?;
-        let statement = match self.statements.get(sql) {
-            Some(statement) => statement,
-            None => {
-                let statement = client.prepare(sql)?;
-                self.statements.entry(sql.to_owned()).or_insert(statement)
+        self.send(sql, |link, statement, ahead| {
+            let (client, runtime) = link.connection()?;
+            runtime.block_on(async {
+                let execute = client.execute(statement, values);
+                if ahead.is_empty() {
+                    return Ok(execute.await?);
+                }
+                let (before, changed) = both(client.batch_execute(ahead), execute).await;
+                before?;
+                Ok(changed?)
+            })
+        })
+    }
+
+    /// The last statement of a transaction, and its end. If it fails, so does the transaction.
+    pub(super) fn query_and_commit(
+        &mut self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), Fault> {
+        // What was committed must not be done again, even if nobody heard of it.
+        self.unbegun = None;
+        self.send(sql, |link, statement, ahead| {
+            let (client, runtime) = link.connection()?;
+            runtime.block_on(async {
+                let end = both(client.query(statement, values), client.batch_execute("COMMIT"));
+                let (before, (rows, committed)) = match ahead {
+                    "" => (Ok(()), end.await),
+                    _ => both(client.batch_execute(ahead), end).await,
+                };
+                before?;
+                rows?;
+                // After an error it has rolled back, and says that this went well.
+                Ok(committed?)
+            })
+        })
+    }
+
+    /// Has a prepared statement run, with what is to be sent ahead of it. A connection that broke
+    /// while nobody looked is made again where nothing of a transaction was under way on it.
+    fn send<T>(
+        &mut self,
+        sql: &str,
+        run: impl Fn(&Self, &Statement, &str) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let mut tries = 0;
+        loop {
+            let unbegun = self.unbegun.take();
+            let ahead = std::mem::take(&mut self.ahead);
+            let done = match self.prepared(sql) {
+                Ok(statement) => run(self, &statement, &ahead),
+                Err(fault) => Err(fault),
+            };
+            match (done, unbegun) {
+                (Err(Fault::Lost(_)), Some(begin)) if tries < TRIES_MAX => {
+                    self.drop_connection();
+                    self.ready().map_err(Fault::Away)?;
+                    self.ahead = ahead;
+                    self.unbegun = Some(begin);
+                }
+                (done, _) => return done,
             }
-        };
-        Ok(client.execute(statement, values)?)
+            tries += 1;
+        }
+    }
+
+    fn prepared(&mut self, sql: &str) -> Result<Statement, Fault> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let (client, runtime) = self.connection()?;
+        let statement = runtime.block_on(client.prepare(sql))?;
+        self.statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    fn connection(&self) -> Result<(&Client, &Runtime), Fault> {
+        let both = self.client.as_ref().zip(self.runtime.as_ref());
+        both.ok_or_else(|| Fault::Lost("not connected".into()))
     }
 
     /// Gives up the connection: what is under way on it is rolled back.
     pub(super) fn drop_connection(&mut self) {
         self.client = None;
         self.statements.clear();
+        self.ahead.clear();
+        self.unbegun = None;
     }
+}
+
+/// Both answers. What is asked for by the first is sent before what is by the second.
+async fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut one, mut two) = (None, None);
+    poll_fn(|context| {
+        if one.is_none()
+            && let Poll::Ready(answer) = first.as_mut().poll(context)
+        {
+            one = Some(answer);
+        }
+        if two.is_none()
+            && let Poll::Ready(answer) = second.as_mut().poll(context)
+        {
+            two = Some(answer);
+        }
+        match (one.take(), two.take()) {
+            (Some(one), Some(two)) => Poll::Ready((one, two)),
+            (early, late) => {
+                (one, two) = (early, late);
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }

@@ -8,7 +8,7 @@ use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator;
 
 use super::fault::Fault;
-use super::link::Location;
+use super::location::Location;
 use crate::broker::{Ears, News};
 use crate::error::BrokerError;
 use crate::id::JobId;
@@ -58,7 +58,7 @@ impl Drop for Listening {
 
 /// A connection that is told of commits.
 pub(super) fn subscribe(location: &Location) -> Result<Client, Fault> {
-    let mut client = location.connect()?;
+    let mut client = location.connect_to_listen()?;
     let row = client.query_one("SELECT quote_ident(pelton_channel())", &[])?;
     let channel: String = row.get(0);
     client.batch_execute(&format!("LISTEN {channel}"))?;

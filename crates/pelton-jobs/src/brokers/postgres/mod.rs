@@ -5,6 +5,7 @@
 
 mod bulk;
 mod control;
+mod encrypted;
 mod enqueue;
 mod family;
 mod fault;
@@ -15,6 +16,7 @@ mod lease;
 mod limits;
 mod link;
 mod listen;
+mod location;
 mod read;
 mod schedule;
 mod schema;
@@ -30,8 +32,9 @@ use postgres::{Client, Row};
 
 use self::fault::Fault;
 use self::group::Group;
-use self::link::{Link, Location};
+use self::link::Link;
 use self::listen::Listening;
+use self::location::Location;
 use crate::broker::{
     Broker, Capabilities, Chance, Commit, Ears, EnqueueCall, Progress, Reader, Tick, WorkerRow,
     WorkerSpec,
@@ -142,9 +145,10 @@ impl PostgresBroker {
 impl Broker for PostgresBroker {
     fn begin(&mut self) -> Result<(), BrokerError> {
         self.group = Group::default();
-        // A connection that broke while nobody looked had nothing under way.
+        self.link.ready()?;
         let begin = format!("BEGIN{}", self.shorter_wait());
-        self.ask(|broker| broker.link.batch(&begin))
+        self.link.begin(&begin);
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<Commit, BrokerError> {
