@@ -32,8 +32,9 @@ class Started(dict[str, Server]):
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Modules that set `BROKERS` run on each of them."""
-    schemes = getattr(metafunc.module, "BROKERS", None)
+    """Modules that set `BROKERS` run on each of them, and so do tests that are marked with some."""
+    marked_with = metafunc.definition.get_closest_marker("brokers")
+    schemes = marked_with.args if marked_with else getattr(metafunc.module, "BROKERS", None)
     if schemes is not None and "on_broker" in metafunc.fixturenames:
         marked = [pytest.param(scheme, id=scheme, marks=_marks(scheme)) for scheme in schemes]
         metafunc.parametrize("on_broker", marked, indirect=True)

@@ -12,6 +12,8 @@ from pelton.jobs.limits import Limit, RetryBudget, rate_of
 
 from .support import new_jobs, on_loop, until, working
 
+BROKERS = ("sqlite", "postgresql")
+
 
 @on_loop
 async def test_a_task_runs_so_many_times_at_a_time(tmp_path: Path) -> None:
@@ -121,6 +123,7 @@ async def test_a_retry_budget_ends_retries(tmp_path: Path) -> None:
         assert [one.end for one in await job.history()] == ["failed"] * 4
 
 
+@pytest.mark.brokers("sqlite")
 def test_rates_are_read() -> None:
     assert rate_of("10/s") == (10.0, 10.0)
     assert rate_of("30/m") == (0.5, 1.0)

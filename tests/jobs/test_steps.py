@@ -17,6 +17,8 @@ from pelton.jobs import JobContext, JobFailed, Jobs, PayloadTooLarge
 
 from .support import new_jobs, on_loop, until, working
 
+BROKERS = ("sqlite", "postgresql")
+
 
 @dataclass
 class Receipt:
@@ -206,6 +208,7 @@ async def test_a_resting_job_can_be_cancelled(tmp_path: Path) -> None:
         assert await job.status() == "cancelled"
 
 
+@pytest.mark.brokers("sqlite")
 @on_loop
 async def test_what_steps_refuse(tmp_path: Path) -> None:
     jobs = Jobs(f"sqlite:///{tmp_path / 'jobs.db'}", payload_limit=1000)

@@ -24,6 +24,8 @@ from pelton.jobs import (
 
 from .support import new_jobs, on_loop, until, working
 
+BROKERS = ("sqlite", "postgresql")
+
 
 class Tasks:
     """What the workflows here are made of."""
