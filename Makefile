@@ -45,7 +45,7 @@ soak: build ## 10 000 connections for two minutes: nothing may leak or be lost; 
 soak-web: build ## slow, rude and dying clients among honest ones for a minute; ARGS for more
 	@scripts/soak-web $(ARGS)
 
-chaos: build ## 10 000 jobs while workers and schedulers are killed; ARGS for more
+chaos: build ## 10 000 jobs while workers and broker are killed; ARGS="--broker redis" for another
 	@.venv/bin/python -m tests.chaos.run $(ARGS)
 
 fuzz: ## fuzz the parsers for FUZZ_SECONDS each (default 60)

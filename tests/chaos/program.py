@@ -18,11 +18,14 @@ jobs = Jobs()
 RETRIES = 8
 
 
-def note(what: str, id: str, attempt: int) -> None:
-    """One line, in one write: a process that is killed writes it whole or not at all."""
+def note(what: str, id: str, attempt: int, worker: int = 0) -> None:
+    """One line, in one write: a process that is killed writes it whole or not at all.
+
+    worker: the process id of the worker, where this is a process of its pool.
+    """
     path = Path(os.environ["PELTON_CHAOS_NOTES"]) / f"{os.getpid()}.log"
     with open(path, "a", encoding="ascii") as log:
-        log.write(f"{what} {id} {attempt}\n")
+        log.write(f"{what} {id} {attempt} {worker or os.getpid()} {time.time():.3f}\n")
 
 
 @jobs.task(name="quick")
@@ -65,8 +68,15 @@ def blocking(ctx: JobContext, seconds: float) -> None:
 @jobs.task(name="cpu", cpu=True, queue="cpu")
 def cpu(ctx: JobContext, n: int) -> int:
     """Holds a process."""
-    note("run", ctx.id, ctx.attempt)
+    note("run", ctx.id, ctx.attempt, os.getppid())
     return sum(range(n))
+
+
+@jobs.task(name="narrow")
+async def narrow(ctx: JobContext, seconds: float) -> None:
+    """Few at a time, by a limit that the run sets."""
+    note("run", ctx.id, ctx.attempt)
+    await asyncio.sleep(seconds)
 
 
 @jobs.task(name="steps", retries=RETRIES)

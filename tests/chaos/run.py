@@ -1,8 +1,8 @@
-"""Thousands of jobs of all kinds, while workers and schedulers are killed at random.
+"""Thousands of jobs of all kinds, while workers, schedulers and the broker fail at random.
 
-`python -m tests.chaos.run --jobs 10000 --seed 7 --broker sqlite` prints its seed, kills processes
-with SIGKILL until all jobs are written, lets the rest work, and then looks at what is left: see
-`checks`.
+`python -m tests.chaos.run --jobs 10000 --seed 7 --broker redis` prints its seed, starts a server
+of its own, kills workers and schedulers with SIGKILL, kills, cuts off and silences the broker until
+all jobs are written, lets the rest work, and then looks at what is left: see `checks`.
 """
 
 from __future__ import annotations
@@ -11,228 +11,164 @@ import argparse
 import asyncio
 import os
 import random
-import signal
-import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pelton.jobs import Job, chain, chord, group
+from tests.chaos import checks, program
+from tests.chaos.places import PLACES, Place, opened
+from tests.chaos.processes import Processes
+from tests.chaos.producer import Producer
 
-LEASE = 1.5
-ROOT = Path(__file__).parents[2]
+RECOVERY_SECONDS_MAX = 30.0
+"""From a worker's death to the next attempt of its jobs."""
+
+RETURN_SECONDS_MAX = 30.0
+"""From the broker's return to the end of a job enqueued then: 5 is what is promised, where the
+machine is not busy."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run goes. pace: seconds between two pieces of work, on average."""
+
+    jobs: int
+    seed: int
+    workers: int = 2
+    lease: float = 1.5
+    pace: float = 0.05
+
+    def chance(self, whose: str) -> random.Random:
+        """Dice of one's own: what one does, does not depend on how fast another is."""
+        return random.Random(f"{self.seed} {whose}")
 
 
 @dataclass
-class Accepted:
-    """What the broker took, and what is to become of it."""
+class Outages:
+    """What happened to the broker, and how long it took until a job ran again."""
 
-    succeed: set[str] = field(default_factory=set)
-    die: set[str] = field(default_factory=set)
-    cancel: set[str] = field(default_factory=set)  # cancelled or succeeded: it was asked in time
-    follow: set[str] = field(default_factory=set)  # error callbacks that must have run
-    unneeded: set[str] = field(default_factory=set)
-    signalled: list[Job[object]] = field(default_factory=list)
-    steps: set[str] = field(default_factory=set)
-
-    @property
-    def all(self) -> set[str]:
-        """Every id."""
-        return self.succeed | self.die | self.cancel | self.follow | self.unneeded
-
-    def __len__(self) -> int:
-        return len(self.all)
+    kinds: Counter[str] = field(default_factory=Counter)
+    returns: list[float] = field(default_factory=list)
 
 
-class Processes:
-    """Workers and a scheduler, any of which may die at any time."""
-
-    def __init__(self, chance: random.Random, url: str, notes: Path, workers: int) -> None:
-        self._chance = chance
-        self._environment = {
-            **os.environ,
-            "PELTON_BROKER": url,
-            "PELTON_CHAOS_NOTES": str(notes),
-        }
-        self._kinds = ["worker"] * workers + ["scheduler"]
-        self._running: list[asyncio.subprocess.Process] = []
-        self.kills = 0
-
-    async def start(self) -> None:
-        """Starts all of them."""
-        self._running = [await self._start(kind) for kind in self._kinds]
-
-    async def kill_one(self) -> None:
-        """Kills one, and starts another in its place."""
-        number = self._chance.randrange(len(self._kinds))
-        await self._kill(self._running[number])
-        self.kills += 1
-        self._running[number] = await self._start(self._kinds[number])
-
-    async def stop(self) -> None:
-        """Ends all, as an operator would."""
-        for process in self._running:
-            if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
-        for process in self._running:
-            try:
-                async with asyncio.timeout(60):
-                    await process.wait()
-            except TimeoutError:
-                await self._kill(process)
-        self._running = []
-
-    async def _kill(self, process: asyncio.subprocess.Process) -> None:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-    async def _start(self, kind: str) -> asyncio.subprocess.Process:
-        flags = ["--lease", str(LEASE), "--cpu-processes", "1"] if kind == "worker" else []
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "pelton", kind, "tests.chaos.program:jobs", "--app-dir", str(ROOT)),
-            *("--log-level", "critical", *flags),
-            cwd=ROOT,
-            env=self._environment,
-        )
-
-
-class Producer:
-    """Writes jobs of all kinds, and does to some what people do."""
-
-    def __init__(self, chance: random.Random) -> None:
-        from tests.chaos import program
-
-        self._chance = chance
-        self._of = program
-        self.accepted = Accepted()
-        self._kinds: list[Callable[[], Awaitable[None]]] = [
-            *[self._many] * 3,
-            *[self._plain] * 6,
-            self._doomed,
-            self._chord,
-            self._broken_chain,
-            self._unneeded,
-            self._steps,
-            self._cancelled,
-        ]
-
-    async def some(self) -> None:
-        """One piece of work: a job, a batch, a workflow."""
-        await self._chance.choice(self._kinds)()
-
-    async def signal_all(self) -> None:
-        """Sends the signals that jobs wait for."""
-        for job in self.accepted.signalled:
-            assert await job.signal("go")
-        self.accepted.signalled.clear()
-
-    async def _many(self) -> None:
-        handles = await self._of.quick.enqueue_many([(n,) for n in range(20)])
-        self.accepted.succeed.update(job.id for job in handles)
-
-    async def _plain(self) -> None:
-        short = self._chance.random() * 0.2
-        options = {
-            "delay": self._chance.choice([None, 0.3]),
-            "priority": self._chance.randint(-5, 5),
-        }
-        enqueue = self._chance.choice(
-            [
-                lambda: self._of.quick.options(**options).enqueue(1),
-                lambda: self._of.slow.options(**options).enqueue(short),
-                lambda: self._of.flaky.options(**options).enqueue(),
-                lambda: self._of.blocking.options(**options).enqueue(short),
-                lambda: self._of.cpu.options(**options).enqueue(10_000),
-            ]
-        )
-        self.accepted.succeed.add((await enqueue()).id)
-
-    async def _doomed(self) -> None:
-        self.accepted.die.add((await self._of.doomed.enqueue()).id)
-
-    async def _chord(self) -> None:
-        members = group(self._of.quick.s(n) for n in range(self._chance.randint(1, 8)))
-        job = await chord(members, self._of.gather.s()).enqueue()
-        self.accepted.succeed.update(record.id for record in await job.records())
-
-    async def _broken_chain(self) -> None:
-        steps = chain(self._of.quick.s(1), self._of.doomed.si(), self._of.quick.si(2))
-        job = await steps.on_error(self._of.mourn.s()).enqueue()
-        for record in await job.records():
-            of = {"doomed": self.accepted.die, "mourn": self.accepted.follow}
-            last = record.id == job.last.id
-            (self.accepted.cancel if last else of.get(record.task, self.accepted.succeed)).add(
-                record.id
-            )
-
-    async def _unneeded(self) -> None:
-        job = (
-            await group(self._of.quick.s(1), self._of.flaky.s())
-            .on_error(self._of.mourn.s())
-            .enqueue()
-        )
-        for record in await job.records():
-            mourns = record.task == "mourn"
-            (self.accepted.unneeded if mourns else self.accepted.succeed).add(record.id)
-
-    async def _steps(self) -> None:
-        job = await self._of.steps.enqueue()
-        self.accepted.succeed.add(job.id)
-        self.accepted.steps.add(job.id)
-        self.accepted.signalled.append(job)  # type: ignore[arg-type]
-
-    async def _cancelled(self) -> None:
-        job = await self._of.slow.options(delay=self._chance.choice([None, 5])).enqueue(0.3)
-        self.accepted.cancel.add(job.id)
-        await job.cancel("changed our mind")
-
-
-async def chaos(
-    url: str, notes: Path, *, jobs: int, seed: int, workers: int = 2, pace: float = 0.05
-) -> str:
-    """One run on an empty broker; what it did. AssertionError where something is wrong.
-
-    pace: seconds between two pieces of work, on average.
-    """
-    from tests.chaos import checks, program
-
-    chance = random.Random(seed)
-    processes = Processes(chance, url, notes, workers)
-    producer = Producer(chance)
+async def chaos(place: Place, notes: Path, plan: Plan) -> str:
+    """One run on an empty broker; what it did. AssertionError where something is wrong."""
+    processes = Processes(
+        plan.chance("processes"), place.url, notes, workers=plan.workers, lease=plan.lease
+    )
+    outages = Outages()
     began = time.time()
     async with program.jobs:
+        producer = Producer(plan.chance("producer"))
+        if "limits" in program.jobs.broker.capabilities:
+            await program.jobs.limit("task:narrow", concurrency=3)
         await processes.start()
         try:
-            next_kill = time.monotonic() + 2.0
-            while len(producer.accepted) < jobs:
-                await producer.some()
-                await asyncio.sleep(chance.uniform(0.0, 2 * pace))
-                if chance.random() < 0.05:
-                    await producer.signal_all()
-                if time.monotonic() > next_kill:
-                    await processes.kill_one()
-                    next_kill = time.monotonic() + chance.uniform(0.5, 2.0)
-            # While jobs are still under way.
-            for _ in range(3):
-                await processes.kill_one()
-                await asyncio.sleep(chance.uniform(0.2, 0.6))
-            await producer.signal_all()
-            written = time.monotonic()
-            await checks.all_end(program.jobs, producer.accepted, seconds=60 + jobs / 50)
-            seconds = time.monotonic() - written
+            async with beside(processes.tend):
+                await _fill(place, producer, processes, outages, plan)
+                written = time.monotonic()
+                await checks.all_end(program.jobs, seconds=60 + plan.jobs / 50)
+                seconds = time.monotonic() - written
+                await checks.dead_workers_are_forgotten(place, alive=plan.workers)
         finally:
             await processes.stop()
-        await checks.check(program.jobs, producer.accepted, notes, began)
-        left = await checks.remove_all(program.jobs)
-    checks.nothing_is_left(url)
+        found = checks.read_notes(notes)
+        await checks.check(program.jobs, producer.accepted, found, began)
+        removed = await checks.remove_all(program.jobs)
+    left = await asyncio.to_thread(place.traces, removed)
+    assert not left, f"{len(left)} things are left: {left[:5]}"
+    recovery = checks.recovery(found, processes.killed)
+    assert recovery <= RECOVERY_SECONDS_MAX, f"a killed worker's job waited {recovery:.1f} s"
+    slowest = max(outages.returns, default=0.0)
+    assert slowest <= RETURN_SECONDS_MAX, f"{slowest:.1f} s after the broker's return a job ran"
+    happened = ", ".join(f"{n} {kind}" for kind, n in sorted(outages.kinds.items())) or "none"
     return (
-        f"{len(producer.accepted)} jobs, {processes.kills} kills, {left} records removed, "
-        f"all ended {seconds:.1f} s after the last kill"
+        f"{len(producer.accepted)} jobs accepted, {len(producer.accepted.unsure)} offered while "
+        f"the broker was away; {processes.kills} processes killed, {processes.restarts} that could "
+        f"not start, started again; outages: {happened}; all ended {seconds:.1f} s after the last "
+        f"kill; {len(removed)} records removed, nothing left; longest wait after a worker's death "
+        f"{recovery:.2f} s (lease {plan.lease:g}), after the broker's return {slowest:.2f} s"
     )
+
+
+async def _fill(
+    place: Place, producer: Producer, processes: Processes, outages: Outages, plan: Plan
+) -> None:
+    """Writes all jobs, while everything fails, and kills a few more at the end."""
+    chance = plan.chance("pace")
+    kills, failures = plan.chance("kills"), plan.chance("failures")
+
+    async def kill(stop: asyncio.Event) -> None:
+        await _pause(stop, 1.0)
+        while not stop.is_set():
+            await processes.kill_one()
+            await _pause(stop, kills.uniform(0.5, 2.0))
+
+    async def fail(stop: asyncio.Event) -> None:
+        await _pause(stop, 1.0)
+        while not stop.is_set():
+            outages.kinds[await place.fail(failures)] += 1
+            well = time.monotonic()
+            await producer.probe()
+            outages.returns.append(time.monotonic() - well)
+            await _pause(stop, failures.uniform(1.0, 4.0))
+
+    async with beside(kill), beside(fail):
+        while len(producer.accepted) < plan.jobs:
+            await producer.some()
+            await asyncio.sleep(chance.uniform(0.0, 2 * plan.pace))
+            if chance.random() < 0.05:
+                await producer.signal_all()
+    # While jobs are still under way.
+    for _ in range(3):
+        await processes.kill_one()
+        await asyncio.sleep(chance.uniform(0.2, 0.6))
+    await producer.signal_all()
+    await producer.signal_unsure()
+
+
+@asynccontextmanager
+async def beside(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Runs it beside the block, until its event is set at the end; its error comes out there."""
+    stop = asyncio.Event()
+    task = asyncio.get_running_loop().create_task(run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+
+
+@asynccontextmanager
+async def environment(place: Place, notes: Path) -> AsyncIterator[None]:
+    """What `tests.chaos.program` looks at, in this process."""
+    before = dict(os.environ)
+    os.environ.update(PELTON_BROKER=place.url, PELTON_CHAOS_NOTES=str(notes))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+async def run(kind: str, folder: Path, plan: Plan) -> str:
+    """A run on a broker of a kind, with its data and notes in `folder`."""
+    notes = folder / "notes"
+    notes.mkdir()
+    with opened(kind, folder) as place:
+        async with environment(place, notes):
+            return await chaos(place, notes, plan)
 
 
 def main() -> None:
@@ -241,16 +177,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--broker", default="sqlite", help="sqlite, or the URL of an empty broker")
+    parser.add_argument("--lease", type=float, default=1.5, help="of the workers, in seconds")
+    parser.add_argument("--pace", type=float, default=0.05, help="seconds between pieces of work")
+    parser.add_argument("--broker", default="sqlite", choices=["sqlite", *PLACES])
     args = parser.parse_args()
     print(f"seed {args.seed}", flush=True)
+    plan = Plan(args.jobs, args.seed, args.workers, args.lease, args.pace)
     with tempfile.TemporaryDirectory(prefix="pelton-chaos-") as folder:
-        notes = Path(folder) / "notes"
-        notes.mkdir()
-        url = f"sqlite:///{folder}/jobs.db" if args.broker == "sqlite" else args.broker
-        os.environ.update(PELTON_BROKER=url, PELTON_CHAOS_NOTES=str(notes))
-        run = chaos(url, notes, jobs=args.jobs, seed=args.seed, workers=args.workers)
-        print(asyncio.run(run))
+        print(asyncio.run(run(args.broker, Path(folder), plan)))
 
 
 if __name__ == "__main__":

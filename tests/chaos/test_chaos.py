@@ -1,4 +1,4 @@
-"""The short form of `make chaos`."""
+"""The short form of `make chaos`, on each broker."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import run
+from tests.jobs.servers import SERVERS
+
+KINDS = [
+    pytest.param("sqlite"),
+    *(
+        pytest.param(kind, marks=pytest.mark.requires(SERVERS[kind].program))
+        for kind in ("redis", "postgresql")
+    ),
+]
 
 
 @pytest.mark.slow
-def test_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_lost(kind: str, tmp_path: Path) -> None:
     seed = int(os.environ.get("PELTON_TEST_SEED", random.randrange(10**6)))
     print(f"PELTON_TEST_SEED={seed}")
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    url = f"sqlite:///{tmp_path / 'jobs.db'}"
-    monkeypatch.setenv("PELTON_BROKER", url)
-    monkeypatch.setenv("PELTON_CHAOS_NOTES", str(notes))
-    print(asyncio.run(run.chaos(url, notes, jobs=500, seed=seed)))
+    print(asyncio.run(run.run(kind, tmp_path, run.Plan(300, seed))))

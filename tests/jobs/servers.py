@@ -14,9 +14,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
+
+import psutil
 
 PATIENCE = 60.0
 """Seconds for a server to begin to answer."""
@@ -125,7 +127,7 @@ class Postgres(Server):
         made = ["--pgdata", str(self.directory / "data"), "--username", "pelton", "--no-sync"]
         how = ["--auth", "trust", "--encoding", "UTF8", "--locale", "C"]
         subprocess.run(
-            [*self._as_user(), _postgres("initdb"), *made, *how],
+            [*self._as_user(), postgres_program("initdb"), *made, *how],
             cwd=self.directory,
             check=True,
             capture_output=True,
@@ -142,7 +144,7 @@ class Postgres(Server):
         }
         settings = [f"--{name}={value}" for name, value in options.items()]
         data = str(self.directory / "data")
-        return [*self._as_user()[1:], _postgres("postgres"), "-D", data, *settings]
+        return [*self._as_user()[1:], postgres_program("postgres"), "-D", data, *settings]
 
     def answers(self) -> bool:
         try:
@@ -150,6 +152,17 @@ class Postgres(Server):
         except subprocess.CalledProcessError:
             return False
         return True
+
+    def kill(self) -> None:
+        assert self._process is not None  # it was started
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        super().kill()
+        # One that waits does not see that the postmaster is gone, and no new one can start beside
+        # it.
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children, timeout=PATIENCE)
 
     def stop(self) -> None:
         # It ends its children, too: one that waits for a lock does not see that it is gone.
@@ -161,7 +174,7 @@ class Postgres(Server):
         """What psql answers."""
         where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "pelton", database]
         done = subprocess.run(
-            [_postgres("psql"), "-qAtX", *where, "-c", statement],
+            [postgres_program("psql"), "-qAtX", *where, "-c", statement],
             check=True,
             capture_output=True,
             text=True,
@@ -192,8 +205,8 @@ def running(kind: type[Server]) -> Iterator[Server]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _postgres(program: str) -> str:
-    """Debian keeps each version's programs beside each other, off PATH."""
+def postgres_program(program: str) -> str:
+    """The path of one of PostgreSQL's programs: Debian keeps each version's apart, off PATH."""
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     path = os.pathsep.join([*map(str, places), os.environ.get("PATH", os.defpath)])
     found = shutil.which(program, path=path)
