@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapp
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from pelton.jobs.options import SECONDS_MAX, seconds
+
 if TYPE_CHECKING:
     from pelton.jobs.steps import Steps
 
@@ -109,13 +111,14 @@ class JobContext:
         """Rests, without holding a worker: the attempt ends here, and the function runs again
         from its beginning when the time has come, with its finished steps kept.
 
-        `finally` blocks run; do not catch BaseException around it. Only in `async` tasks.
+        A negative duration is 0. `finally` blocks run; do not catch BaseException around it. Only
+        in `async` tasks.
         """
-        seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+        rest = max(seconds(duration, "sleep", least=-SECONDS_MAX), 0.0)
         if (steps := self._known_steps()) is None:
             self._need_no_job("sleep")
             return
-        await steps.sleep(seconds)
+        await steps.sleep(rest)
 
     async def wait_signal(self, name: str, timeout: float | None = None) -> Any:  # noqa: ASYNC109
         """The value of the next signal of this name, see `Job.signal`; rests until it came.
@@ -124,6 +127,8 @@ class JobContext:
         within `timeout` seconds of the first call; an attempt that fails by it is followed by one
         that waits again. Only in `async` tasks.
         """
+        if timeout is not None:
+            timeout = max(seconds(timeout, "timeout", least=-SECONDS_MAX), 0.0)
         if (steps := self._known_steps()) is None:
             raise RuntimeError("wait_signal: there is no job that a signal could be sent to")
         return await steps.wait_signal(name, timeout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pelton._core import BrokerError
+from pelton.jobs.options import seconds
 
 
 class JobError(Exception):
@@ -102,9 +103,7 @@ class Retry(Exception):
 
     def __init__(self, message: str = "", *, delay: float | timedelta | None = None) -> None:
         super().__init__(message)
-        self.delay = delay.total_seconds() if isinstance(delay, timedelta) else delay
-        if self.delay is not None and self.delay < 0:
-            raise ValueError(f"Retry(delay={delay!r}): a delay cannot be negative")
+        self.delay = None if delay is None else seconds(delay, "delay")
 
 
 def is_unsupported(error: BaseException) -> bool:

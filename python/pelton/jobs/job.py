@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from pelton._core import AttemptRecord, JobRecord
 from pelton.jobs.errors import JobCancelled, JobFailed, JobNotFound
+from pelton.jobs.options import patience
 
 if TYPE_CHECKING:
     from pelton.jobs.jobs import Jobs
@@ -64,7 +65,8 @@ class Job(Generic[R]):
         Raises JobFailed, JobCancelled, JobNotFound, or TimeoutError after `timeout` seconds (None:
         wait for ever). Giving up, by a timeout or by cancellation, leaves the job as it is.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        wanted = patience(timeout)
+        deadline = None if wanted is None else time.monotonic() + wanted
         version = -1
         while True:
             wait = _WATCH_SECONDS

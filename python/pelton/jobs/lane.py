@@ -374,8 +374,12 @@ class Lane:
             self._settle(attempt, Outcome.success(job, end))
             return
         if isinstance(end, Rest):
+            try:
+                rest = Outcome.suspend(job, until=end.until, signal=end.signal)
+            except ValueError as error:  # a step's record that another program wrote, say
+                self._ended(attempt, failure(attempt.task, error))
+                return
             self._tell("suspended", job)
-            rest = Outcome.suspend(job, until=end.until, signal=end.signal)
             self._settle(attempt, rest)
             return
         self._tell("failed", job, end.summary)

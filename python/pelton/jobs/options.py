@@ -10,6 +10,9 @@ from typing import Any
 Seconds = float | timedelta
 """A duration: seconds, or a timedelta."""
 
+SECONDS_MAX = 1e11
+"""Thousands of years: a longer duration is a mistake in units, and its end no date."""
+
 _PRIORITIES = range(-100, 101)
 
 
@@ -17,14 +20,14 @@ _PRIORITIES = range(-100, 101)
 class Options:
     """What `task.options(...)` sets; None leaves the task's default.
 
-    delay: how long to wait before the job may start. eta: the moment instead of the delay, with a
-    time zone. priority: from -100 to 100, larger first. queue: instead of the task's. key: while
-    an unfinished job has it, enqueueing gives that job instead of a new one. timeout: seconds per
-    attempt. retries: attempts after the first. expires: not started within this duration (or
-    before this moment): cancelled. id: 32 hexadecimal digits, instead of a new one. key_ttl: the
-    key stays taken for so long from the enqueue, though the job has ended: within that time
-    enqueueing gives the first job. limit_key: whose share of the task's limits for each key the
-    job uses (a customer's id, say). headers: JSON values that `ctx.headers` has.
+    delay: how long to wait before the job may start; a negative one is 0. eta: the moment instead
+    of the delay, with a time zone. priority: from -100 to 100, larger first. queue: instead of the
+    task's. key: while an unfinished job has it, enqueueing gives that job instead of a new one.
+    timeout: seconds per attempt. retries: attempts after the first. expires: not started within
+    this duration (or before this moment): cancelled. id: 32 hexadecimal digits, instead of a new
+    one. key_ttl: the key stays taken for so long from the enqueue, though the job has ended: within
+    that time enqueueing gives the first job. limit_key: whose share of the task's limits for each
+    key the job uses (a customer's id, say). headers: JSON values that `ctx.headers` has.
     transaction: an open connection of the program, in whose transaction the job is written: of
     `asyncpg` or `psycopg` to a PostgreSQL broker's own database, or of `sqlite3` or `aiosqlite` to
     one of the program's, from which a `Relay` moves it to any broker.
@@ -49,12 +52,18 @@ class Options:
             raise ValueError("give delay or eta, not both")
         if self.priority is not None and self.priority not in _PRIORITIES:
             raise ValueError(f"priority={self.priority!r} is not from -100 to 100")
-        if self.timeout is not None and seconds(self.timeout) <= 0:
-            raise ValueError(f"timeout={self.timeout!r} is not above 0")
+        if self.delay is not None:
+            seconds(self.delay, "delay", least=-SECONDS_MAX)
+        if self.timeout is not None:
+            above_0(self.timeout, "timeout")
+        if self.expires is not None and not isinstance(self.expires, datetime):
+            seconds(self.expires, "expires")
         if self.retries is not None and self.retries < 0:
             raise ValueError(f"retries={self.retries!r} is negative")
-        if self.key_ttl is not None and (self.key is None or seconds(self.key_ttl) <= 0):
-            raise ValueError(f"key_ttl={self.key_ttl!r} is above 0, and goes with a key")
+        if self.key_ttl is not None:
+            above_0(self.key_ttl, "key_ttl")
+            if self.key is None:
+                raise ValueError(f"key_ttl={self.key_ttl!r} goes with a key")
         if self.queue == "" or self.key == "":
             raise ValueError("queue and key cannot be empty")
         if self.id is not None and not _is_id(self.id):
@@ -80,7 +89,7 @@ class Options:
     def run_at(self, now: float) -> float | None:
         """When the job may start, in seconds since the epoch; None: at once."""
         if self.delay is not None:
-            return now + seconds(self.delay)
+            return now + max(seconds(self.delay, "delay", least=-SECONDS_MAX), 0.0)
         return self.eta.timestamp() if self.eta is not None else None
 
     def expires_at(self, now: float) -> float | None:
@@ -89,12 +98,35 @@ class Options:
             return None
         if isinstance(self.expires, datetime):
             return self.expires.timestamp()
-        return now + seconds(self.expires)
+        return now + seconds(self.expires, "expires")
 
 
-def seconds(duration: Seconds) -> float:
-    """A duration as a float."""
-    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+def seconds(duration: Seconds, what: str, *, least: float = 0.0) -> float:
+    """A duration as a float; ValueError where it is none that `what` can be."""
+    number = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+    if not least <= number <= SECONDS_MAX:  # nor is NaN
+        raise ValueError(
+            f"{what}={duration!r} is not a duration: seconds or a timedelta, from "
+            f"{max(least, 0):g} to {SECONDS_MAX:g} s"
+        )
+    return number
+
+
+def above_0(duration: Seconds, what: str) -> float:
+    """`seconds` for what cannot be 0."""
+    number = seconds(duration, what)
+    if number == 0:
+        raise ValueError(f"{what}={duration!r} is not above 0")
+    return number
+
+
+def patience(timeout: float | None) -> float | None:
+    """How long to wait, at least 0; `inf` is for ever, as None is. ValueError for NaN."""
+    if timeout is None or timeout == float("inf"):
+        return None
+    if timeout != timeout:
+        raise ValueError(f"timeout={timeout!r} is no number of seconds")
+    return max(timeout, 0.0)
 
 
 def _is_id(text: str) -> bool:

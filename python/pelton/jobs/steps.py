@@ -75,7 +75,7 @@ class Steps:
         key = self._key("sleep", "")
         known = await self._load()
         if key not in known:
-            await self._save(key, json.dumps(time.time() + max(seconds, 0.0)).encode())
+            await self._save(key, json.dumps(time.time() + seconds).encode())
         until = json.loads(known[key])
         if until > time.time():
             raise Suspended(until)

@@ -347,13 +347,15 @@ class Task(Enqueueable[P, R]):
             "run_at": options.run_at(now),
             "expires_at": options.expires_at(now),
             "key": options.key,
-            "timeout": settings.timeout if options.timeout is None else seconds(options.timeout),
+            "timeout": settings.timeout
+            if options.timeout is None
+            else seconds(options.timeout, "timeout"),
             "retry": self._policy if options.retries is None else settings.policy(options.retries),
             "result_ttl": settings.result_ttl,
             "group": group,
             "headers": headers,
             "limit_key": options.limit_key,
-            "key_ttl": None if options.key_ttl is None else seconds(options.key_ttl),
+            "key_ttl": None if options.key_ttl is None else seconds(options.key_ttl, "key_ttl"),
         }
 
     def wants_retry(self, error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Union
 from pelton._core import Edge, JobRecord, NewJob, new_job_id
 from pelton.jobs.codec import Shape
 from pelton.jobs.job import ENDED, Job, State, run_blocking_here
-from pelton.jobs.options import Options
+from pelton.jobs.options import Options, patience
 
 if TYPE_CHECKING:
     from pelton.jobs.jobs import Jobs
@@ -204,7 +204,7 @@ class GroupJob:
         Raises what the first job in order that did not succeed raises: see `Job.result`.
         TimeoutError after `timeout` seconds.
         """
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(patience(timeout)):
             values = {job.id: await job.result() for job in self.jobs}
         result = _fill(self._ends, values)
         assert isinstance(result, list)  # the ends of a group are a list
@@ -259,7 +259,7 @@ class WorkflowJob(GroupJob):
 
         Raises what the first of its jobs in order that did not succeed raises: see `Job.result`.
         """
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(patience(timeout)):
             return _fill(self._ends, {job.id: await job.result() for job in self.jobs})
 
     async def status(self) -> State:
