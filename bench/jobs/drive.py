@@ -1,11 +1,13 @@
 """One step of the benchmark on one peer: `python -m bench.jobs.drive PEER STEP COUNT`.
 
 `enqueue`, `concurrent` and `bulk` print jobs a second; `fill` enqueues for a run; `watch` prints
-how many jobs a second a worker ends, from the first to the last; `worker` becomes the worker.
+how many jobs a second a worker ends, from the first to the last; `worker` becomes the worker. For
+`bench.run_growth`, on Pelton: `left`, `latency` and `delay`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -33,12 +35,27 @@ def main() -> int:
         many = queue.enqueue_many if step == "bulk" else queue.enqueue_concurrently
         seconds = many(count)
         print("none" if seconds is None else count / seconds)
+    elif step in ("left", "latency", "delay"):
+        print(ours(step, count))
     elif step == "fill":
         if queue.enqueue_many(count) is None:
             queue.enqueue(count)
     else:
         print(watch(queue, count))
     return 0
+
+
+def ours(step: str, count: int) -> str:
+    """What only Pelton is asked for: see `bench.run_growth`."""
+    from bench.jobs.pelton_jobs import Queue
+
+    queue = Queue()
+    if step == "left":
+        return str(queue.left())
+    if step == "delay":
+        queue.delay(count)
+        return ""
+    return json.dumps(queue.latency(count))
 
 
 def watch(queue: JobQueue, count: int) -> float:

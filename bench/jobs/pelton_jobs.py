@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable
 
 import pelton
@@ -18,6 +20,12 @@ ENDED = {"succeeded", "dead", "cancelled"}
 async def noop(number: int) -> int:
     """Nothing."""
     return number
+
+
+@jobs.task
+async def waited(sent_at: float) -> float:
+    """How long it took to start, by the machine's clock."""
+    return time.time() - sent_at
 
 
 class Queue:
@@ -59,6 +67,29 @@ class Queue:
             for state, count in record.counts.items()
             if state not in ENDED
         )
+
+    def delay(self, count: int) -> None:
+        """Jobs that are due tomorrow."""
+
+        async def in_batches() -> None:
+            for batch in batches(count):
+                await noop.options(delay=86_400).enqueue_many([(number,) for number in batch])
+
+        pelton.run(opened(in_batches))
+
+    def latency(self, count: int) -> list[float]:
+        """Seconds from before the enqueue to the start of each of some jobs, 5 ms apart."""
+
+        async def one_at_a_time() -> list[float]:
+            times = []
+            async with jobs:
+                for _ in range(count):
+                    job = await waited.enqueue(time.time())
+                    times.append(await job.result(60))
+                    await asyncio.sleep(0.005)
+            return times
+
+        return pelton.run(one_at_a_time())
 
     def worker(self) -> list[str]:
         """`pelton worker`."""

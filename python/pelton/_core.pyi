@@ -1159,6 +1159,7 @@ class LimitRecord:
     concurrency: int | None
     rate: float | None  # a second
     burst: float | None
+    declared: bool  # by a task's decorator, and not by `set_limit`
 
 @final
 class QueueRecord:
@@ -1235,6 +1236,11 @@ class Broker:
 
     def __new__(cls, url: str) -> Broker: ...
     url: str
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What it can do beyond what all brokers can: "steps" (and signals), "limits", "fair",
+        "failure_edges" (error callbacks), "history", "key_windows", "dynamic_schedules", "orders",
+        "bulk_control" (of workflows and queues)."""
     def close(self) -> None:
         """Waits for writes under way; later calls raise BrokerError."""
     def enqueue(
@@ -1313,6 +1319,16 @@ class Broker:
         waiter: asyncio.Future[Any] | None = None,
     ) -> None:
         """Sets a limit for all workers, or removes it where neither is given."""
+    def declare_limit(
+        self,
+        scope: str,
+        *,
+        concurrency: int | None = None,
+        rate: float | None = None,
+        burst: float | None = None,
+        waiter: asyncio.Future[Any] | None = None,
+    ) -> None:
+        """As `set_limit`, for what a task declares: it gives way to what `set_limit` set."""
     def limits(self, *, waiter: asyncio.Future[Any] | None = None) -> list[LimitRecord] | None:
         """All limits, by scope."""
     def acquire(
@@ -1420,9 +1436,10 @@ class SchedulerSession:
         Schedules are stored with their templates: whoever leads fires those of all owners."""
     def step(
         self, *, waiter: asyncio.Future[Any] | None = None
-    ) -> tuple[bool, list[tuple[str, str]], float] | None:
-        """(whether it leads, the (schedule, job id) fired now, seconds to sleep at most). A tick
-        fires once, whatever number of schedulers run and whenever they are killed."""
+    ) -> tuple[bool, list[tuple[str, str]], list[str], float] | None:
+        """(whether it leads, the (schedule, job id) fired now, the schedules that are due but
+        cannot be read here, seconds to sleep at most). A tick fires once, whatever number of
+        schedulers run and whenever they are killed."""
     def close(self) -> None:
         """Gives up the lead."""
 

@@ -28,7 +28,7 @@ def test_a_quick_schedule_fires_jobs(broker: _core.Broker) -> None:
     fired: list[tuple[str, str]] = []
 
     def step() -> bool:
-        leads, now, sleep = scheduler.step()
+        leads, now, _, sleep = scheduler.step()
         assert leads
         assert 0.0 <= sleep <= 10.0
         fired.extend(now)
@@ -53,7 +53,7 @@ def test_one_of_two_leads_until_it_resigns(broker: _core.Broker, tmp_path: Path)
 
     async def main() -> None:
         assert (await answer(first.step))[0] is True
-        leads, fired, sleep = await answer(second.step)
+        leads, fired, _, sleep = await answer(second.step)
         assert (leads, fired) == (False, [])
         assert sleep > 0
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pelton.jobs import JobContext, JobFailed, Worker
+from pelton.jobs import JobContext, JobFailed, Jobs, Worker
 from pelton.jobs.limits import Limit, RetryBudget, rate_of
 
 from .support import new_jobs, on_loop, until, working
@@ -74,6 +76,31 @@ async def test_rates_change_at_run_time(tmp_path: Path) -> None:
             await jobs.limit("everything", concurrency=1)
 
 
+@on_loop
+async def test_what_operators_set_wins_over_what_tasks_declare(tmp_path: Path) -> None:
+    def program(**limits: Any) -> Jobs:
+        jobs = new_jobs(tmp_path)
+
+        @jobs.task(name="narrow", **limits)
+        async def narrow() -> None: ...
+
+        return jobs
+
+    async def told(jobs: Jobs) -> list[tuple[int | None, bool]]:
+        async with working(jobs):
+            return [(limit.concurrency, limit.declared) for limit in await jobs.limits()]
+
+    assert await told(program(concurrency=2)) == [(2, True)]
+    async with program() as operator:
+        await operator.limit("task:narrow", concurrency=7)
+    assert await told(program(concurrency=2)) == [(7, False)]
+    assert await told(program()) == [(7, False)]
+    async with program() as operator:
+        await operator.limit("task:narrow")
+    assert await told(program(concurrency=3)) == [(3, True)]
+    assert await told(program()) == [], "what the code does not declare any more is gone"
+
+
 async def _succeeded(jobs: object, n: int) -> bool:
     (queue,) = await jobs.queue_records()  # type: ignore[attr-defined]
     return bool(queue.counts["succeeded"] == n)
@@ -135,3 +162,9 @@ def test_rates_are_read() -> None:
         Limit()
     with pytest.raises(ValueError, match="retry budget"):
         RetryBudget(0, 1)
+    for budget in (math.nan, 0.0):
+        with pytest.raises(ValueError, match="retry budget"):
+            RetryBudget(1, budget)
+    for rate in (math.nan, math.inf, -1.0):
+        with pytest.raises(ValueError, match="rate"):
+            Limit(rate=rate)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from pelton.jobs import InvalidArguments, Jobs, Scheduler, Task
+from tests.jobs.outside import spoil_schedule
 from tests.jobs.support import new_jobs, on_loop, until, working
 
 BROKERS = ("sqlite", "redis", "postgresql")
@@ -135,3 +137,37 @@ async def test_run_ends_on_request(jobs: Jobs) -> None:
         await running
     with pytest.raises(ValueError, match="needs a Jobs object"):
         Scheduler()
+
+
+@on_loop
+async def test_a_rule_that_cannot_be_read_holds_no_other_up(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[str] = []
+
+    @jobs.every(0.03, name="good")
+    async def good() -> None:
+        ran.append("good")
+
+    @jobs.every(0.02, name="bad")
+    async def bad() -> None:
+        ran.append("bad")
+
+    async with jobs, Scheduler(jobs):
+        pass
+    spoil_schedule(jobs.url, "bad")
+    # The scheduler of another program, which does not declare them again.
+    other = Jobs(jobs.url)
+    async with working(jobs), other, Scheduler(other, owner="other"):
+        ran.clear()  # what was enqueued before it was spoiled is of no interest
+        await until(lambda: ran.count("good") >= 3, "the one that can be read goes on")
+        records = {record.name: record for record in await jobs.schedule_records()}
+        before = records["bad"].next_at
+        if "dynamic_schedules" in jobs.broker.capabilities:
+            assert await jobs.pause_schedule("bad")
+            with pytest.raises(ValueError, match="full"):
+                await jobs.resume_schedule("bad")
+    assert before is not None
+    assert before <= time.time()
+    named = [line for line in caplog.messages if "schedule bad is due" in line]
+    assert len(named) == 1, "it is said once"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -108,43 +105,3 @@ async def test_the_sun_is_declared_in_code(tmp_path: Path) -> None:
         assert record.catch_up == 1000
         assert record.next_at is not None
         assert 15 <= datetime.fromtimestamp(record.next_at, UTC).hour <= 20
-
-
-@on_loop
-async def test_a_rule_that_cannot_be_read_does_not_end_the_scheduler(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    jobs = new_jobs(tmp_path)
-
-    @jobs.task
-    async def note() -> None: ...
-
-    steps = 0
-
-    class Session:
-        """Cannot fire at first, as a release that does not know one of the rules."""
-
-        def step(self, *, waiter: asyncio.Future[Any]) -> None:
-            nonlocal steps
-            steps += 1
-            if steps == 1:
-                waiter.set_exception(ValueError("'@fullmoon' is no rule"))
-            else:
-                waiter.set_result((True, [("good", "1")], 0.0))
-
-    async with jobs:
-        await jobs.add_schedule("good", note, every=3600)
-        await jobs.add_schedule("sun", note, solar=("sunset", 48.85, 2.35))
-        await jobs.add_schedule("once", note, at=datetime.now(UTC) + timedelta(days=1))
-        await jobs.add_schedule("bad", note, cron="0 3 * * *", tz="Europe/Paris")
-    db = sqlite3.connect(tmp_path / "jobs.db")  # nobody else has it open
-    db.execute("UPDATE pelton_schedules SET cron = '@fullmoon 1 2' WHERE name = 'bad'")
-    db.commit()
-    db.close()
-    async with jobs:
-        scheduler = Scheduler(jobs)
-        serving = asyncio.create_task(scheduler._serve(Session(), jobs))  # type: ignore[arg-type]
-        await until(lambda: steps >= 3 or serving.done(), "it goes on")
-        scheduler.request_stop()
-        await serving
-    assert "'@fullmoon' is no rule (unreadable here: bad)" in caplog.text

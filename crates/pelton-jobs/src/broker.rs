@@ -84,6 +84,36 @@ pub struct Capabilities {
     pub bulk_control: bool,
 }
 
+impl Capabilities {
+    /// The names of those that it has.
+    #[must_use]
+    pub fn names(self) -> Vec<&'static str> {
+        let Self {
+            steps,
+            limits,
+            failure_edges,
+            history,
+            key_windows,
+            fair,
+            dynamic_schedules,
+            orders,
+            bulk_control,
+        } = self;
+        let all = [
+            (steps, "steps"),
+            (limits, "limits"),
+            (failure_edges, "failure_edges"),
+            (history, "history"),
+            (key_windows, "key_windows"),
+            (fair, "fair"),
+            (dynamic_schedules, "dynamic_schedules"),
+            (orders, "orders"),
+            (bulk_control, "bulk_control"),
+        ];
+        all.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
+    }
+}
+
 /// A progress report.
 #[derive(Clone, Debug)]
 pub struct Progress {
@@ -102,8 +132,19 @@ pub struct Tick {
     pub leads: bool,
     /// Schedules fired now, and their jobs.
     pub fired: Vec<(String, JobId)>,
+    /// Schedules that are due, but not as this release reads them: they are left as they are, for
+    /// one that can.
+    pub unreadable: Vec<String>,
     /// When to come back at the latest.
     pub next_at: Time,
+}
+
+impl Tick {
+    /// The tick of one that does not lead, while another one does until then.
+    #[must_use]
+    pub fn standby(until: Time) -> Self {
+        Self { leads: false, fired: Vec::new(), unreadable: Vec::new(), next_at: until }
+    }
 }
 
 /// What one caller wants to be written: all or none of it.
@@ -277,6 +318,11 @@ pub trait Broker: Send {
 
     /// Sets or (`None`) removes a limit. Leases heed it from now on, on all workers.
     fn set_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError> {
+        let _ = (scope, limit);
+        Err(BrokerError::Unsupported("limits across workers"))
+    }
+    /// As `set_limit`, for a limit that code declares: it leaves alone what `set_limit` set.
+    fn declare_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError> {
         let _ = (scope, limit);
         Err(BrokerError::Unsupported("limits across workers"))
     }

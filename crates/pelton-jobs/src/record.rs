@@ -66,6 +66,8 @@ pub struct LimitRecord {
     pub scope: Scope,
     /// How.
     pub limit: Limit,
+    /// Whether it is a task's own, by `declare_limit`.
+    pub declared: bool,
 }
 
 /// A queue and how many of its jobs are in each state, by the state's number.

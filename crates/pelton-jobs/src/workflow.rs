@@ -89,8 +89,21 @@ pub fn reason(parent: JobId, state: State) -> String {
 /// The reason that a job gets when it was to follow a failure, and there was none.
 #[must_use]
 pub fn unneeded(parent: JobId) -> String {
-    format!("not needed: {parent} is succeeded")
+    format!("{UNNEEDED}{parent} is succeeded")
 }
+
+/// Refuses to run a job again that was to follow a failure, and was let go because there was
+/// none: it would run without its input.
+pub fn check_needed(id: JobId, reason: Option<&str>) -> Result<(), BrokerError> {
+    if reason.is_some_and(|reason| reason.starts_with(UNNEEDED)) {
+        return Err(BrokerError::Invalid(format!(
+            "job {id} cannot run again: it was to follow a failure, and there was none"
+        )));
+    }
+    Ok(())
+}
+
+const UNNEEDED: &str = "not needed: ";
 
 /// What a job that follows the failure of `parent` gets as its input: a JSON object. `error` is
 /// the last attempt's, a JSON object itself.

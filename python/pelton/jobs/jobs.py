@@ -22,7 +22,7 @@ from pelton.jobs.events import JobEvent
 from pelton.jobs.job import Job
 from pelton.jobs.limits import Limit, limit_of
 from pelton.jobs.operations import Operations, catching_up
-from pelton.jobs.options import Seconds, seconds
+from pelton.jobs.options import Seconds, above_0, seconds
 from pelton.jobs.program import module_name, program_folder
 from pelton.jobs.schedule import Schedule
 from pelton.jobs.task import AsyncTask, SyncTask, Task, TaskSettings, Upgrade
@@ -239,24 +239,24 @@ class Jobs(Operations):
         tidy up until `timeout`; in a thread `ctx.cancelled` is set. concurrency, rate_limit: how
         many run at a time, and how many begin ("10/s", "100/m", or a number a second), across all
         workers; key_concurrency, key_rate_limit: the same for each `limit_key` by itself. A worker
-        that starts sets them; `jobs.limit` changes them. retry_budget: (retries, seconds): in each
+        that starts sets them; what `jobs.limit` sets wins. retry_budget: (retries, seconds): in each
         worker no more of its failures are tried again within so long; the others are dead. version:
         of the arguments; upgrade: `(arguments, their version)` to those of the newest.
         """
         settings = TaskSettings(
             queue=queue,
             retries=retries,
-            backoff=seconds(backoff),
-            backoff_max=seconds(backoff_max),
+            backoff=seconds(backoff, "backoff"),
+            backoff_max=seconds(backoff_max, "backoff_max"),
             backoff_factor=backoff_factor,
             jitter=jitter,
             retry_on=(retry_on,) if isinstance(retry_on, type) else retry_on,
             give_up_on=(give_up_on,) if isinstance(give_up_on, type) else give_up_on,
-            timeout=None if timeout is None else seconds(timeout),
+            timeout=None if timeout is None else above_0(timeout, "timeout"),
             cpu=cpu,
             priority=priority,
-            result_ttl=seconds(result_ttl),
-            soft_timeout=None if soft_timeout is None else seconds(soft_timeout),
+            result_ttl=seconds(result_ttl, "result_ttl"),
+            soft_timeout=None if soft_timeout is None else above_0(soft_timeout, "soft_timeout"),
             version=version,
             upgrade=upgrade,
             limits=_limits(
@@ -303,7 +303,7 @@ class Jobs(Operations):
         kwargs: Mapping[str, Any] | None = None,
     ) -> ScheduleDecorator:
         """Runs a task every so many seconds; otherwise like `cron`."""
-        options = {"every": seconds(interval), **catching_up(catch_up, grace)}
+        options = {"every": seconds(interval, "every"), **catching_up(catch_up, grace)}
         return self._scheduled(options, name, args, kwargs)
 
     def solar(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -29,9 +30,9 @@ class Limit:
             raise ValueError("a limit has a concurrency, a rate, or both")
         if self.concurrency is not None and self.concurrency < 1:
             raise ValueError(f"concurrency={self.concurrency!r} is not 1 or more")
-        if self.rate is not None and self.rate <= 0:
+        if self.rate is not None and not 0 < self.rate < math.inf:
             raise ValueError(f"rate={self.rate!r} is not above 0")
-        if self.burst is not None and (self.rate is None or self.burst < 1):
+        if self.burst is not None and (self.rate is None or not 1 <= self.burst < math.inf):
             raise ValueError(f"burst={self.burst!r} is 1 or more, and goes with a rate")
 
 
@@ -62,7 +63,7 @@ class RetryBudget:
     """
 
     def __init__(self, retries: int, seconds: float) -> None:
-        if retries < 1 or seconds <= 0:
+        if retries < 1 or not seconds > 0:
             raise ValueError("a retry budget is (retries, seconds), both above 0")
         self._seconds = seconds
         self._times: deque[float] = deque(maxlen=retries)

@@ -184,7 +184,8 @@ class Operations:
 
         It holds across all workers, from now on. concurrency: jobs at a time. rate: jobs that
         begin, as `"10/s"` or a number a second; burst: so many at once after a rest. With neither
-        the limit is removed. ValueError.
+        the limit is removed. It wins over what a task declares, until it is removed and a worker
+        starts. ValueError.
         """
         limit = limit_of(concurrency, rate)
         per_second = limit.rate if limit is not None else None
@@ -259,12 +260,14 @@ class Operations:
         "skip", "once", "all" (up to 1000), or how many at most; those older than `grace` never
         fire. ValueError, or InvalidArguments where the arguments do not fit the task.
         """
+        if at is not None and at.tzinfo is None:
+            raise ValueError(f"at={at!r} has no time zone; use datetime.now(UTC), say")
         schedule = Schedule(
             name=name,
             task=task,
             cron=cron,
             tz=tz,
-            every=None if every is None else seconds(every),
+            every=None if every is None else seconds(every, "every"),
             solar=solar,
             at=None if at is None else at.timestamp(),
             args=args,
@@ -319,9 +322,9 @@ def catching_up(catch_up: str | int, grace: Seconds | None) -> dict[str, Any]:
     """The core's form of what is done about missed ticks."""
     if catch_up == "skip":
         # A new leader needs so long to take over: a tick of that time is late, not missed.
-        return {"grace": 20.0 if grace is None else seconds(grace), "catch_up": 1}
+        return {"grace": 20.0 if grace is None else seconds(grace, "grace"), "catch_up": 1}
     most = {"once": 1, "all": CATCH_UP_MAX}.get(catch_up) if isinstance(catch_up, str) else catch_up
     if most is None:
         raise ValueError(f'catch_up={catch_up!r} is not "skip", "once", "all" or a number')
     usual = 60.0 if most == 1 else 366 * 86_400.0
-    return {"grace": usual if grace is None else seconds(grace), "catch_up": most}
+    return {"grace": usual if grace is None else seconds(grace, "grace"), "catch_up": most}

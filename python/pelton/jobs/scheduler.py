@@ -12,10 +12,7 @@ from typing import Any
 
 from pelton._core import (
     BrokerError,
-    NewJob,
-    ScheduleRecord,
     SchedulerSession,
-    ScheduleSpec,
     new_job_id,
 )
 from pelton.jobs.errors import InvalidTask
@@ -77,7 +74,7 @@ class Scheduler:
                 owner=self._owner,
             )
             self._sessions.append(session)
-            self._tasks.append(asyncio.get_running_loop().create_task(self._serve(session, jobs)))
+            self._tasks.append(asyncio.get_running_loop().create_task(self._serve(session)))
             _LOGGER.info("scheduler %s has %d schedules on %s", self.name, len(specs), jobs.url)
 
     async def stop(self) -> None:
@@ -117,19 +114,17 @@ class Scheduler:
     ) -> None:
         await self.stop()
 
-    async def _serve(self, session: SchedulerSession, jobs: Jobs) -> None:
+    async def _serve(self, session: SchedulerSession) -> None:
         led = False
+        left: list[str] = []
         retry_seconds = 0.1
         while not self._stop_asked.is_set():
             waiter = asyncio.get_running_loop().create_future()
             try:
                 session.step(waiter=waiter)
-                leads, fired, seconds = await waiter
+                leads, fired, unreadable, seconds = await waiter
             except (BrokerError, ValueError) as error:
-                # ValueError: of a schedule that another release wrote, and this one cannot read.
-                names = await _unreadable(jobs) if isinstance(error, ValueError) else []
-                named = f" (unreadable here: {', '.join(names)})" if names else ""
-                _LOGGER.error("cannot fire schedules, trying again: %s%s", error, named)
+                _LOGGER.error("cannot fire schedules, trying again: %s", error)
                 await self._sleep(retry_seconds)
                 retry_seconds = min(retry_seconds * 2, _RETRY_SECONDS_MAX)
                 continue
@@ -137,6 +132,14 @@ class Scheduler:
             if leads != led:
                 led = leads
                 _LOGGER.info("scheduler %s %s", self.name, "leads" if leads else "stands by")
+            if unreadable != left:
+                left = unreadable
+                for schedule in unreadable:
+                    _LOGGER.error(
+                        "schedule %s is due, but its rule or its job is not as this release knows "
+                        "them: it is left for a newer scheduler, or to be removed",
+                        schedule,
+                    )
             for schedule, job in fired:
                 _LOGGER.info("schedule %s fired job %s", schedule, job)
             most = _SLEEP_SECONDS_MAX if leads else _STANDBY_SECONDS
@@ -148,38 +151,6 @@ class Scheduler:
                 await self._stop_asked.wait()
         except TimeoutError:
             pass
-
-
-async def _unreadable(jobs: Jobs) -> list[str]:
-    """The names of schedules whose rules this release does not know."""
-    try:
-        records = await jobs.schedule_records()
-    except (BrokerError, ValueError):
-        return []  # the log has the first error already
-    return sorted(record.name for record in records if not _is_readable(record))
-
-
-def _is_readable(record: ScheduleRecord) -> bool:
-    template = NewJob(id=new_job_id(), task=record.task, payload=b"{}")
-    text = record.cron or ""
-    try:
-        if text.startswith("@at "):
-            int(text.removeprefix("@at "))
-        elif text.startswith("@"):
-            event, latitude, longitude = text[1:].split()
-            solar = (event, float(latitude), float(longitude))
-            ScheduleSpec(name=record.name, template=template, solar=solar)
-        else:
-            ScheduleSpec(
-                name=record.name,
-                template=template,
-                cron=record.cron,
-                tz=record.tz,
-                every=record.every,
-            )
-    except ValueError:
-        return False
-    return True
 
 
 async def serve_scheduler(

@@ -18,6 +18,7 @@ from pelton.jobs.errors import InvalidTask
 from pelton.jobs.health import HealthServer
 from pelton.jobs.jobs import Jobs
 from pelton.jobs.lane import Lane, LaneSettings
+from pelton.jobs.options import above_0, seconds
 from pelton.jobs.orders import Orders
 from pelton.jobs.processes import Origin, ProcessLimits, ProcessPool, resident_bytes
 from pelton.jobs.program import MAIN_IN_CHILD
@@ -77,10 +78,12 @@ class Worker:
             ("concurrency", concurrency),
             ("threads", threads),
             ("processes", processes),
-            ("lease", lease),
         ):
             if number <= 0:
                 raise ValueError(f"{label}={number!r} is not above 0")
+        above_0(lease, "lease")
+        seconds(grace, "grace")
+        seconds(unknown_task_delay, "unknown_task_delay")
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{new_job_id()[-6:]}"
         self.grace = grace
         self._jobs = jobs
@@ -136,7 +139,7 @@ class Worker:
         try:
             for jobs, named in by_url.values():
                 await jobs.start()
-                await _set_limits(jobs, named)
+                await _declare_limits(jobs, named)
                 for settings in self._lane_settings(named):
                     lane = Lane(jobs.broker, named, settings, self._threads, self._processes)
                     lane.on_orders = self._orders()
@@ -227,9 +230,9 @@ class Worker:
         self._stop_asked.set()
         if self._reporting is not None:
             self._reporting.cancel()
-        seconds = self.grace if grace is None else grace
+        patience = self.grace if grace is None else seconds(grace, "grace")
         try:
-            await asyncio.gather(*(lane.stop(seconds) for lane in self._lanes))
+            await asyncio.gather(*(lane.stop(patience) for lane in self._lanes))
         finally:
             self._lanes = []
             if self._processes is not None:
@@ -314,15 +317,25 @@ async def run_ready(*jobs: Jobs, **options: Any) -> None:
             await asyncio.sleep(0.002)
 
 
-async def _set_limits(jobs: Jobs, named: Mapping[str, Task[..., Any]]) -> None:
-    for name, task in named.items():
-        for scope, limit in task.settings.limits.items():
-            await jobs.limit(
-                f"{scope}:{name}",
-                concurrency=limit.concurrency,
-                rate=limit.rate,
-                burst=limit.burst,
-            )
+async def _declare_limits(jobs: Jobs, named: Mapping[str, Task[..., Any]]) -> None:
+    """Makes the tasks' limits those of the code, but for those that people set."""
+    wanted = {
+        f"{scope}:{name}": limit
+        for name, task in named.items()
+        for scope, limit in task.settings.limits.items()
+    }
+    if "limits" in jobs.broker.capabilities:
+        for old in await jobs.limits():
+            if old.declared and old.scope not in wanted and old.scope.partition(":")[2] in named:
+                await jobs.call(jobs.broker.declare_limit, old.scope)
+    for scope, limit in wanted.items():
+        await jobs.call(
+            jobs.broker.declare_limit,
+            scope,
+            concurrency=limit.concurrency,
+            rate=limit.rate,
+            burst=limit.burst,
+        )
 
 
 def _tasks_by_url(jobs: Sequence[Jobs]) -> dict[str, tuple[Jobs, dict[str, Task[..., Any]]]]:

@@ -65,6 +65,13 @@ pub struct RuleParts {
     pub every: Option<f64>,
 }
 
+impl RuleParts {
+    /// The rule that they are of.
+    pub fn rule(&self) -> Result<Rule, BrokerError> {
+        Rule::of(self.text.as_deref(), &self.tz, self.every)
+    }
+}
+
 /// What is to be done about a schedule's ticks at some moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Due {
@@ -90,6 +97,14 @@ impl Rule {
             },
             _ => Err(BrokerError::Invalid("a schedule has a text or a period, not both".into())),
         }
+    }
+
+    /// The rule of a stored schedule that can be fired; `None` where its rule or its job is not as
+    /// this release knows them.
+    #[must_use]
+    pub fn of_usable(parts: &RuleParts, template: &NewJob) -> Option<Self> {
+        let rule = parts.rule().ok()?;
+        template.check().ok().map(|()| rule)
     }
 
     /// The parts that a store keeps.

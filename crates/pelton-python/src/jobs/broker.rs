@@ -10,7 +10,7 @@ use pelton_jobs::schedule::AT_RUN_TIME;
 use pelton_jobs::state::State;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyFrozenSet};
 
 use super::answer::{Route, answer};
 use super::convert;
@@ -72,6 +72,22 @@ fn rate(per_second: Option<f64>, burst: Option<f64>) -> Option<Rate> {
     per_second.map(|per_second| Rate { per_second, burst: burst.unwrap_or(per_second.max(1.0)) })
 }
 
+/// A scope and its limit, `None` where neither of the two is given.
+fn limit(
+    scope: &str,
+    concurrency: Option<u32>,
+    rate: Option<f64>,
+    burst: Option<f64>,
+) -> PyResult<(Scope, Option<Limit>)> {
+    let scope = Scope::parse(scope).map_err(convert::error)?;
+    let limit = Limit { concurrency, rate: self::rate(rate, burst) };
+    let limit = (limit != Limit::default()).then_some(limit);
+    if let Some(limit) = &limit {
+        limit.check().map_err(convert::error)?;
+    }
+    Ok((scope, limit))
+}
+
 #[pymethods]
 impl Broker {
     #[new]
@@ -83,6 +99,12 @@ impl Broker {
     #[getter]
     fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What it can do beyond what all brokers can, by the names of `Capabilities`' fields.
+    #[getter]
+    fn capabilities<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyFrozenSet>> {
+        PyFrozenSet::new(py, self.engine.capabilities().names())
     }
 
     /// Waits for writes under way; later calls raise BrokerError.
@@ -355,14 +377,26 @@ impl Broker {
         burst: Option<f64>,
         waiter: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Option<Py<PyAny>>> {
-        let scope = Scope::parse(scope).map_err(convert::error)?;
-        let limit = Limit { concurrency, rate: self::rate(rate, burst) };
-        let limit = (limit != Limit::default()).then_some(limit);
-        if let Some(limit) = &limit {
-            limit.check().map_err(convert::error)?;
-        }
+        let (scope, limit) = limit(scope, concurrency, rate, burst)?;
         answer(py, &self.courier, waiter, Route::new(nothing), |reply| {
             self.engine.write(move |broker, _| broker.set_limit(&scope, limit.as_ref()), reply);
+        })
+    }
+
+    /// As `set_limit`, for what a task declares: it gives way to what `set_limit` set.
+    #[pyo3(signature = (scope, *, concurrency=None, rate=None, burst=None, waiter=None))]
+    fn declare_limit(
+        &self,
+        py: Python<'_>,
+        scope: &str,
+        concurrency: Option<u32>,
+        rate: Option<f64>,
+        burst: Option<f64>,
+        waiter: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let (scope, limit) = limit(scope, concurrency, rate, burst)?;
+        answer(py, &self.courier, waiter, Route::new(nothing), |reply| {
+            self.engine.write(move |broker, _| broker.declare_limit(&scope, limit.as_ref()), reply);
         })
     }
 

@@ -92,4 +92,9 @@ impl LimitRecord {
     fn burst(&self) -> Option<f64> {
         self.record.limit.rate.map(|rate| rate.burst)
     }
+
+    #[getter]
+    fn declared(&self) -> bool {
+        self.record.declared
+    }
 }

@@ -76,7 +76,7 @@ pub(super) struct SchedulerSession {
 fn step(py: Python<'_>, (tick, sleep): (Tick, f64)) -> PyResult<Py<PyAny>> {
     let fired: Vec<(String, String)> =
         tick.fired.into_iter().map(|(name, id)| (name, id.to_string())).collect();
-    Ok((tick.leads, fired, sleep).into_pyobject(py)?.into_any().unbind())
+    Ok((tick.leads, fired, tick.unreadable, sleep).into_pyobject(py)?.into_any().unbind())
 }
 
 #[pymethods]
@@ -99,7 +99,8 @@ impl SchedulerSession {
         Ok(Self { session, courier: broker.get().courier.clone() })
     }
 
-    /// (whether it leads, the (schedule, job id) fired now, seconds to sleep at most).
+    /// (whether it leads, the (schedule, job id) fired now, the schedules that are due but cannot be
+    /// read here, seconds to sleep at most).
     #[pyo3(signature = (*, waiter=None))]
     fn step(
         &self,

@@ -73,6 +73,9 @@ pub fn unneeded_followers_are_cancelled(store: &dyn Store) {
     }
     assert!(world.record(watched[0]).reason.unwrap().contains("not needed"));
     assert!(world.lease(5).is_empty());
+    let again = world.write(|broker, now| broker.retry(watched[0], now));
+    assert!(again.is_err_and(|error| error.to_string().contains("there was none")));
+    assert_eq!(world.state(watched[0]), State::Cancelled);
 }
 
 /// The end of a workflow reaches what follows its last job: by a member's death, a cancellation.

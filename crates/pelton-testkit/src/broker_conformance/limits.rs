@@ -89,6 +89,37 @@ pub fn keys_have_their_own_limits(store: &dyn Store) {
     assert_eq!(world.lease(10).len(), 1);
 }
 
+/// What code declares gives way to what people set, and holds again when that is removed.
+pub fn what_is_set_wins(store: &dyn Store) {
+    let mut world = World::new(store);
+    if !world.broker.capabilities().limits {
+        return;
+    }
+    let scope = Scope::Task("t".into());
+    let wide = |n| Limit { concurrency: Some(n), rate: None };
+    let told = |world: &mut World| -> Vec<(Option<u32>, bool)> {
+        let limits = world.reader.limits().unwrap();
+        limits.iter().map(|found| (found.limit.concurrency, found.declared)).collect()
+    };
+    for n in [1, 2] {
+        world.write(|broker, _| broker.declare_limit(&scope, Some(&wide(n)))).unwrap();
+        assert_eq!(told(&mut world), [(Some(n), true)]);
+    }
+    set(&mut world, scope.clone(), Some(3), None);
+    for declared in [Some(wide(2)), None] {
+        world.write(|broker, _| broker.declare_limit(&scope, declared.as_ref())).unwrap();
+        assert_eq!(told(&mut world), [(Some(3), false)]);
+    }
+    world.enqueue((0..5).map(|_| of("t", "a", None)).collect());
+    assert_eq!(world.lease(10).len(), 3);
+    world.write(|broker, _| broker.set_limit(&scope, None)).unwrap();
+    world.write(|broker, _| broker.declare_limit(&scope, Some(&wide(4)))).unwrap();
+    assert_eq!(told(&mut world), [(Some(4), true)]);
+    assert_eq!(world.lease(10).len(), 1);
+    world.write(|broker, _| broker.declare_limit(&scope, None)).unwrap();
+    assert!(told(&mut world).is_empty());
+}
+
 /// A job that runs again heeds the limits of now, not those of its first time.
 pub fn retried_jobs_heed_new_limits(store: &dyn Store) {
     let mut world = World::new(store);

@@ -107,8 +107,8 @@ macro_rules! each_broker_check {
         $crate::$then!($make; steps: steps_outlive_attempts, rest_is_no_attempt,
             signals_wake, rest_can_be_ended, steps_go_with_the_record);
         $crate::$then!($make; limits: concurrency_is_limited, rates_are_kept,
-            keys_have_their_own_limits, retried_jobs_heed_new_limits, buckets_are_shared, queues_are_served_in_turn,
-            keys_stay_taken);
+            keys_have_their_own_limits, retried_jobs_heed_new_limits, what_is_set_wins,
+            buckets_are_shared, queues_are_served_in_turn, keys_stay_taken);
         $crate::$then!($make; operations: schedules_change_at_run_time,
             missed_ticks_are_made_up_for, orders_reach_workers, many_jobs_end_at_once);
         $crate::$then!($make; model: random_walks_agree_with_the_model);

@@ -20,9 +20,7 @@ const STORED: &str = "SELECT owner, name, cron, tz, every, grace, next_at, polic
 struct Due {
     owner: String,
     name: String,
-    cron: Option<String>,
-    tz: String,
-    every: Option<f64>,
+    parts: RuleParts,
     grace: f64,
     catch_up: u32,
     next_at: Option<Time>,
@@ -34,9 +32,7 @@ impl Due {
         Ok(Self {
             owner: row.get(0),
             name: row.get(1),
-            cron: row.get(2),
-            tz: row.get(3),
-            every: row.get(4),
+            parts: RuleParts { text: row.get(2), tz: row.get(3), every: row.get(4) },
             grace: row.get(5),
             catch_up: u32::try_from(row.get::<_, i32>(15)).unwrap_or(1),
             next_at: row.get::<_, Option<i64>>(6).map(Time),
@@ -124,21 +120,32 @@ impl PostgresBroker {
 
     pub(super) fn fire_schedules(&mut self, leader: &str, now: Time) -> Result<Tick, Fault> {
         if let Some(until) = self.led_by_other(leader, now)? {
-            return Ok(Tick { leads: false, fired: Vec::new(), next_at: until });
+            return Ok(Tick::standby(until));
         }
-        let mut fired = Vec::new();
-        for due in self.due_schedules(now)? {
-            for id in self.fire(&due, now)? {
-                fired.push((due.name.clone(), id));
+        let (mut fired, mut unreadable) = (Vec::new(), Vec::new());
+        let mut all = false;
+        while !all && fired.is_empty() {
+            let page = self.due_schedules(now, unreadable.len())?;
+            all = (page.len() as i64) < FIRE_MAX;
+            for due in page {
+                match Rule::of_usable(&due.parts, &due.template) {
+                    Some(rule) => {
+                        let ids = self.fire(&due, &rule, now)?;
+                        fired.extend(ids.into_iter().map(|id| (due.name.clone(), id)));
+                    }
+                    None => unreadable.push(due.name),
+                }
             }
         }
-        let rows =
-            self.link.query("SELECT min(next_at) FROM pelton_schedules WHERE NOT paused", &[])?;
+        // What is due still is either more than fires at a time, or unreadable.
+        let after = if all { now } else { Time(0) };
+        let sql = "SELECT min(next_at) FROM pelton_schedules WHERE NOT paused AND next_at > $1";
+        let rows = self.link.query(sql, &[&after.0])?;
         let next: Option<i64> = rows.first().and_then(|row| row.get(0));
         // Back in a third of the lead, so that it does not lapse.
         let renewal = now.after(LEAD / 3.0);
         let next_at = next.map_or(renewal, |next| Time(next).min(renewal));
-        Ok(Tick { leads: true, fired, next_at })
+        Ok(Tick { leads: true, fired, unreadable, next_at })
     }
 
     /// Takes or keeps the lead, until the commit by the row's lock; the end of another's where that
@@ -162,18 +169,19 @@ impl PostgresBroker {
         Ok(())
     }
 
-    fn due_schedules(&mut self, now: Time) -> Result<Vec<Due>, Fault> {
+    /// The oldest that are due, but for the first `skip`: those cannot be read.
+    fn due_schedules(&mut self, now: Time, skip: usize) -> Result<Vec<Due>, Fault> {
         let sql = format!(
             "{STORED} WHERE next_at <= $1 AND NOT paused ORDER BY next_at, owner, name LIMIT $2 \
-             FOR UPDATE"
+             OFFSET $3 FOR UPDATE"
         );
-        self.link.query(&sql, &[&now.0, &FIRE_MAX])?.iter().map(Due::read).collect()
+        let rows = self.link.query(&sql, &[&now.0, &FIRE_MAX, &(skip as i64)])?;
+        rows.iter().map(Due::read).collect()
     }
 
     /// Fires what is due of a schedule, and moves it on: in one operation, so that a tick has its
     /// job exactly when it is past.
-    fn fire(&mut self, due: &Due, now: Time) -> Result<Vec<JobId>, Fault> {
-        let rule = Rule::of(due.cron.as_deref(), &due.tz, due.every)?;
+    fn fire(&mut self, due: &Due, rule: &Rule, now: Time) -> Result<Vec<JobId>, Fault> {
         let ticks = rule.due(due.next_at.unwrap_or(now), now, due.grace, due.catch_up);
         let mut ids = Vec::with_capacity(ticks.fire.len());
         for _ in &ticks.fire {
@@ -216,7 +224,8 @@ impl PostgresBroker {
         Ok(gone > 0)
     }
 
-    /// A schedule that goes on does so with its next tick: those in between were not wanted.
+    /// A schedule that goes on does so with its next tick: those in between were not wanted. When
+    /// that is, must be known; any can be paused.
     pub(super) fn rest_schedule(
         &mut self,
         name: &str,
@@ -225,7 +234,11 @@ impl PostgresBroker {
     ) -> Result<bool, Fault> {
         let found = self.schedules_named(name)?;
         for due in &found {
-            let next = Rule::of(due.cron.as_deref(), &due.tz, due.every)?.next_after(now);
+            let next = match due.parts.rule() {
+                Ok(rule) => rule.next_after(now),
+                Err(_) if paused => None,
+                Err(error) => return Err(error.into()),
+            };
             self.link.execute(
                 "UPDATE pelton_schedules SET paused = $1, next_at = CASE WHEN paused AND NOT $1 \
                  THEN $2 ELSE next_at END WHERE owner = $3 AND name = $4",

@@ -33,11 +33,6 @@ pub(super) fn rule_parts(bytes: &[u8]) -> Option<RuleParts> {
     Some(RuleParts { text: cron, tz, every: every.and_then(|seconds| seconds.parse().ok()) })
 }
 
-fn read_rule(bytes: &[u8]) -> Result<Option<Rule>, BrokerError> {
-    let Some(RuleParts { text, tz, every }) = rule_parts(bytes) else { return Ok(None) };
-    Rule::of(text.as_deref(), &tz, every).map(Some)
-}
-
 /// The template of a schedule's jobs, and its grace.
 fn write_template(schedule: &ScheduleSpec, policy: i64) -> Vec<u8> {
     let job = &schedule.template;
@@ -135,37 +130,47 @@ impl RedisBroker {
         call.bytes(leader.as_bytes()).text(now.after(LEAD).0).text(FIRE_MAX);
         let mut answer = self.write(&call)?;
         if let Some(until) = answer.next().and_then(|value| value.as_int()) {
-            return Ok(Tick { leads: false, fired: Vec::new(), next_at: Time(until) });
+            return Ok(Tick::standby(Time(until)));
         }
-        let mut fired = Vec::new();
-        for due in answer.next().unwrap_or(Value::Nil).into_array() {
-            let due = self.read_due(due)?;
-            if let Some(id) = self.fire(leader, &due, now)? {
-                let name = due.field.split(|byte| *byte == 0).nth(1).unwrap_or_default();
-                fired.push((String::from_utf8_lossy(name).into_owned(), id));
+        let (mut fired, mut unreadable) = (Vec::new(), Vec::new());
+        let due = answer.next().unwrap_or(Value::Nil).into_array();
+        let all = (due.len() as i64) < FIRE_MAX;
+        for due in due {
+            match self.read_due(due)? {
+                Ok(due) => {
+                    let id = self.fire(leader, &due, now)?;
+                    fired.extend(id.map(|id| (name_of(&due.field), id)));
+                }
+                Err(field) => unreadable.push(name_of(&field)),
             }
         }
         let key = self.link.key(&[b"ticks"]);
         let mut ask = super::Commands::default();
-        ask.add(&[b"ZRANGE", &key, b"0", b"0", b"WITHSCORES"]);
+        // What is due still is either more than fires at a time, or unreadable.
+        let after = if all { format!("({}", now.0) } else { "-inf".to_owned() };
+        let from = after.as_bytes();
+        ask.add(&[b"ZRANGEBYSCORE", &key, from, b"+inf", b"WITHSCORES", b"LIMIT", b"0", b"1"]);
         let next = self.link.ask(&ask)?.swap_remove(0).into_array().get(1).and_then(Value::as_int);
         // Back in a third of the lead, so that it does not lapse.
         let renewal = now.after(LEAD / 3.0);
         let next_at = next.map_or(renewal, |next| Time(next).min(renewal));
-        Ok(Tick { leads: true, fired, next_at })
+        Ok(Tick { leads: true, fired, unreadable, next_at })
     }
 
-    fn read_due(&self, value: Value) -> Result<Due, BrokerError> {
+    /// A schedule that is due, or the field of one that cannot be read.
+    fn read_due(&self, value: Value) -> Result<Result<Due, Vec<u8>>, BrokerError> {
         let mut parts = value.into_array().into_iter();
         let mut bytes = || parts.next().and_then(Value::into_bytes);
         let (field, tick, rule, template) = (bytes(), bytes(), bytes(), bytes());
         let wrong = || self.unexpected("a schedule");
         let tick = tick.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse().ok());
-        Ok(Due {
-            field: field.ok_or_else(wrong)?,
-            tick: Time(tick.ok_or_else(wrong)?),
-            rule: read_rule(&rule.unwrap_or_default())?.ok_or_else(wrong)?,
-            template: template.and_then(|bytes| Template::read(&bytes)).ok_or_else(wrong)?,
+        let (field, tick) = (field.ok_or_else(wrong)?, Time(tick.ok_or_else(wrong)?));
+        let parts = rule.and_then(|bytes| rule_parts(&bytes));
+        let template = template.and_then(|bytes| Template::read(&bytes));
+        let Some((parts, template)) = parts.zip(template) else { return Ok(Err(field)) };
+        Ok(match Rule::of_usable(&parts, &template.job) {
+            Some(rule) => Ok(Due { field, tick, rule, template }),
+            None => Err(field),
         })
     }
 
@@ -186,6 +191,12 @@ impl RedisBroker {
         self.note_work();
         Ok(id.filter(|_| fired == Some(1)))
     }
+}
+
+/// A schedule's name, which follows its owner's.
+fn name_of(field: &[u8]) -> String {
+    let name = field.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 fn optional(time: Option<Time>) -> String {

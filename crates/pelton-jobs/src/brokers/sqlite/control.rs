@@ -9,6 +9,7 @@ use crate::id::JobId;
 use crate::job::check_name;
 use crate::state::{self, Effect, Event, State};
 use crate::time::Time;
+use crate::workflow;
 
 /// A job, as far as a request on it needs to know.
 pub(super) struct Found {
@@ -18,6 +19,7 @@ pub(super) struct Found {
     pending: u32,
     children: u32,
     key: Option<String>,
+    reason: Option<String>,
 }
 
 impl SqliteBroker {
@@ -107,6 +109,7 @@ impl SqliteBroker {
 
     /// Refuses a retry that would break a key's promise or wait for a parent that is gone.
     fn check_retry(&self, id: JobId, job: &Found) -> Result<(), Fault> {
+        workflow::check_needed(id, job.reason.as_deref())?;
         if let Some(key) = &job.key {
             let taken = self
                 .cached("SELECT 1 FROM pelton_jobs WHERE key = ? AND state < 4")?
@@ -175,7 +178,8 @@ impl SqliteBroker {
     pub(super) fn find(&self, id: JobId) -> Result<Option<Found>, Fault> {
         let found = self
             .cached(
-                "SELECT row, state, queue, pending, children, key FROM pelton_jobs WHERE id = ?",
+                "SELECT row, state, queue, pending, children, key, reason FROM pelton_jobs \
+                 WHERE id = ?",
             )?
             .query_row([id.as_bytes()], |row| {
                 Ok(Found {
@@ -185,6 +189,7 @@ impl SqliteBroker {
                     pending: row.get(3)?,
                     children: row.get(4)?,
                     key: row.get(5)?,
+                    reason: row.get(6)?,
                 })
             })
             .optional()?;

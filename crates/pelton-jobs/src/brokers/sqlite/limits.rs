@@ -6,6 +6,7 @@ use super::SqliteBroker;
 use super::fault::Fault;
 use crate::gate::{Bound, Candidate, Gate};
 use crate::limit::{Limit, Rate, Scope};
+use crate::record::LimitRecord;
 use crate::time::Time;
 
 /// A gate, and the tasks with limits: their jobs stand apart.
@@ -85,25 +86,33 @@ impl SqliteBroker {
         &mut self,
         scope: &Scope,
         limit: Option<&Limit>,
+        declared: bool,
     ) -> Result<(), Fault> {
         let text = scope.text();
         crate::job::check_name("scope", &text)?;
+        // What people set wins over what code declares.
+        let set = "SELECT 1 FROM pelton_limits WHERE scope = ? AND declared = 0";
+        if declared && self.cached(set)?.exists([&text])? {
+            return Ok(());
+        }
         match limit {
             None => {
-                self.cached("DELETE FROM pelton_limits WHERE scope = ?")?.execute([&text])?;
+                let sql = "DELETE FROM pelton_limits WHERE scope = ? AND (declared = 1 OR ?)";
+                self.cached(sql)?.execute((&text, !declared))?;
             }
             Some(limit) => {
                 limit.check()?;
                 let rate = limit.rate;
                 self.cached(
-                    "INSERT OR REPLACE INTO pelton_limits (scope, concurrency, rate, burst) \
-                     VALUES (?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO pelton_limits (scope, concurrency, rate, burst, \
+                     declared) VALUES (?, ?, ?, ?, ?)",
                 )?
                 .execute((
                     text,
                     limit.concurrency,
                     rate.map(|rate| rate.per_second),
                     rate.map(|rate| rate.burst),
+                    declared,
                 ))?;
             }
         }
@@ -195,8 +204,13 @@ impl SqliteBroker {
 
 /// All limits, by scope.
 pub(super) fn all(conn: &Connection) -> Result<Vec<(Scope, Limit)>, Fault> {
+    Ok(records(conn)?.into_iter().map(|found| (found.scope, found.limit)).collect())
+}
+
+/// All limits, by scope, with where they are from.
+pub(super) fn records(conn: &Connection) -> Result<Vec<LimitRecord>, Fault> {
     let mut statement = conn.prepare_cached(
-        "SELECT scope, concurrency, rate, burst FROM pelton_limits ORDER BY scope",
+        "SELECT scope, concurrency, rate, burst, declared FROM pelton_limits ORDER BY scope",
     )?;
     let mut rows = statement.query([])?;
     let mut limits = Vec::new();
@@ -204,7 +218,9 @@ pub(super) fn all(conn: &Connection) -> Result<Vec<(Scope, Limit)>, Fault> {
         let (per_second, burst): (Option<f64>, Option<f64>) = (row.get(2)?, row.get(3)?);
         let rate = per_second.zip(burst).map(|(per_second, burst)| Rate { per_second, burst });
         let scope = Scope::parse(row.get_ref(0)?.as_str().unwrap_or_default())?;
-        limits.push((scope, Limit { concurrency: row.get(1)?, rate }));
+        let declared = row.get::<_, Option<bool>>(4)?.unwrap_or(false);
+        let limit = Limit { concurrency: row.get(1)?, rate };
+        limits.push(LimitRecord { scope, limit, declared });
     }
     Ok(limits)
 }

@@ -128,10 +128,7 @@ impl Reader for SqliteReader {
     }
 
     fn limits(&mut self) -> Result<Vec<LimitRecord>, BrokerError> {
-        self.ask(|conn| {
-            let limits = super::limits::all(conn)?;
-            Ok(limits.into_iter().map(|(scope, limit)| LimitRecord { scope, limit }).collect())
-        })
+        self.ask(super::limits::records)
     }
 }
 

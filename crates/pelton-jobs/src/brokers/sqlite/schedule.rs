@@ -16,9 +16,7 @@ use crate::time::Time;
 struct Due {
     owner: String,
     name: String,
-    cron: Option<String>,
-    tz: String,
-    every: Option<f64>,
+    parts: RuleParts,
     grace: f64,
     catch_up: u32,
     next_at: Option<Time>,
@@ -96,21 +94,25 @@ impl SqliteBroker {
 
     pub(super) fn fire_schedules(&mut self, leader: &str, now: Time) -> Result<Tick, Fault> {
         if let Some(until) = self.led_by_other(leader, now)? {
-            return Ok(Tick { leads: false, fired: Vec::new(), next_at: until });
+            return Ok(Tick::standby(until));
         }
         let mut fired = Vec::new();
-        for due in self.due_schedules(now)? {
-            for id in self.fire(&due, now)? {
+        let (due, unreadable) = self.due_schedules(now)?;
+        let all = (due.len() as i64) < FIRE_MAX;
+        for (due, rule) in due {
+            for id in self.fire(&due, &rule, now)? {
                 fired.push((due.name.clone(), id));
             }
         }
+        // What is due still is either more than fires at a time, or unreadable.
+        let after = if all { now } else { Time(0) };
         let next: Option<i64> = self
-            .cached("SELECT min(next_at) FROM pelton_schedules WHERE paused = 0")?
-            .query_row([], |row| row.get(0))?;
+            .cached("SELECT min(next_at) FROM pelton_schedules WHERE paused = 0 AND next_at > ?")?
+            .query_row([after.0], |row| row.get(0))?;
         // Back in a third of the lead, so that it does not lapse.
         let renewal = now.after(LEAD / 3.0);
         let next_at = next.map_or(renewal, |next| Time(next).min(renewal));
-        Ok(Tick { leads: true, fired, next_at })
+        Ok(Tick { leads: true, fired, unreadable, next_at })
     }
 
     /// Takes or keeps the lead; the end of another's where that cannot be.
@@ -135,20 +137,31 @@ impl SqliteBroker {
         Ok(())
     }
 
-    fn due_schedules(&mut self, now: Time) -> Result<Vec<Due>, Fault> {
+    /// Schedules that fire now, as many as fire at a time, and the names of those that are due
+    /// but cannot be read.
+    fn due_schedules(&mut self, now: Time) -> Result<(Vec<(Due, Rule)>, Vec<String>), Fault> {
         let mut statement = self.cached(concat!(
             "SELECT owner, name, cron, tz, every, grace, next_at, policy, task, queue, priority, ",
             "timeout, result_ttl, grouping, payload, catch_up FROM pelton_schedules ",
-            "WHERE next_at <= ? AND paused = 0 ORDER BY next_at LIMIT ?"
+            "WHERE next_at <= ? AND paused = 0 ORDER BY next_at"
         ))?;
-        let rows = statement.query_map((now.0, FIRE_MAX), due)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let (mut usable, mut unreadable) = (Vec::new(), Vec::new());
+        for due in statement.query_map([now.0], due)? {
+            let due = due?;
+            match Rule::of_usable(&due.parts, &due.template) {
+                Some(rule) => usable.push((due, rule)),
+                None => unreadable.push(due.name),
+            }
+            if usable.len() as i64 == FIRE_MAX {
+                break;
+            }
+        }
+        Ok((usable, unreadable))
     }
 
     /// Fires what is due of a schedule, and moves it on: in one operation, so that a tick has its
     /// job exactly when it is past.
-    fn fire(&mut self, due: &Due, now: Time) -> Result<Vec<JobId>, Fault> {
-        let rule = Rule::of(due.cron.as_deref(), &due.tz, due.every)?;
+    fn fire(&mut self, due: &Due, rule: &Rule, now: Time) -> Result<Vec<JobId>, Fault> {
         let ticks = rule.due(due.next_at.unwrap_or(now), now, due.grace, due.catch_up);
         let mut ids = Vec::with_capacity(ticks.fire.len());
         for _ in &ticks.fire {
@@ -195,7 +208,8 @@ impl SqliteBroker {
         Ok(gone > 0)
     }
 
-    /// A schedule that goes on does so with its next tick: those in between were not wanted.
+    /// A schedule that goes on does so with its next tick: those in between were not wanted. When
+    /// that is, must be known; any can be paused.
     pub(super) fn rest_schedule(
         &mut self,
         name: &str,
@@ -204,7 +218,11 @@ impl SqliteBroker {
     ) -> Result<bool, Fault> {
         let found = self.schedules_named(name)?;
         for due in &found {
-            let next = Rule::of(due.cron.as_deref(), &due.tz, due.every)?.next_after(now);
+            let next = match due.parts.rule() {
+                Ok(rule) => rule.next_after(now),
+                Err(_) if paused => None,
+                Err(error) => return Err(error.into()),
+            };
             self.cached(
                 "UPDATE pelton_schedules SET paused = ?1, next_at = CASE WHEN paused = 1 AND \
                  ?1 = 0 THEN ?2 ELSE next_at END WHERE owner = ?3 AND name = ?4",
@@ -240,9 +258,7 @@ fn due(row: &Row<'_>) -> Result<Due, rusqlite::Error> {
     Ok(Due {
         owner: row.get(0)?,
         name: row.get(1)?,
-        cron: row.get(2)?,
-        tz: row.get(3)?,
-        every: row.get(4)?,
+        parts: RuleParts { text: row.get(2)?, tz: row.get(3)?, every: row.get(4)? },
         grace: row.get(5)?,
         catch_up: row.get(15)?,
         next_at: row.get::<_, Option<i64>>(6)?.map(Time),

@@ -12,7 +12,7 @@ use super::fault::Fault;
 use crate::error::BrokerError;
 
 /// The version that this release reads and writes.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE pelton_schema (version INTEGER NOT NULL) STRICT;
@@ -163,9 +163,9 @@ CREATE TABLE pelton_leader (
 
 /// What made each later version of the one before. A new file goes through all of them, so that
 /// there is one way to a version.
-const MIGRATIONS: &[(i64, &str)] = &[(
-    2,
-    "
+const MIGRATIONS: &[(i64, &str)] = &[(2, TO_2), (3, TO_3)];
+
+const TO_2: &str = "
 -- lane: 0, or the task's row where the task has limits of its own: ready jobs that must wait for
 -- a limit are then passed over without looking at each.
 ALTER TABLE pelton_jobs ADD COLUMN lane INTEGER NOT NULL DEFAULT 0;
@@ -233,8 +233,14 @@ CREATE TABLE pelton_limits (
 CREATE TABLE pelton_buckets (name TEXT PRIMARY KEY, tat INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
 UPDATE pelton_schema SET version = 2;
-",
-)];
+";
+
+const TO_3: &str = "
+-- 1: a task's own, by its code; 0: set by people, which wins. Unknown in files of version 2.
+ALTER TABLE pelton_limits ADD COLUMN declared INTEGER CHECK (declared IN (0, 1));
+
+UPDATE pelton_schema SET version = 3;
+";
 
 /// Creates or migrates the tables; refuses a file of a newer release.
 pub(super) fn prepare(conn: &mut Connection) -> Result<(), Fault> {
