@@ -96,7 +96,12 @@ def place(broker: str) -> Iterator[None]:
 @contextlib.contextmanager
 def worker() -> Iterator[psutil.Process]:
     """A worker of the benchmark's task."""
-    process = subprocess.Popen(command("worker", 0), start_new_session=True)
+    process = subprocess.Popen(
+        command("worker", 0),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         yield psutil.Process(process.pid)
     finally:

@@ -1,6 +1,6 @@
 """Jobs that do nothing, with results: ours on SQLite, Redis and PostgreSQL beside Celery, Dramatiq,
-ARQ and taskiq on the same Redis, and taskito on SQLite. Enqueued one at a time, from many
-coroutines and in bulk, and run; the machine's cores are shared by the worker and the broker, as in
+ARQ, taskiq, streaq and saq on the same Redis, and taskito on SQLite. Enqueued one at a time, from
+many coroutines and in bulk, and run; the machine's cores are shared by the worker and the broker, as in
 a small production.
 """
 
@@ -27,11 +27,14 @@ COUNTS = {
     "dramatiq": (6_000, 10_000),
     "arq": (2_000, 4_000),
     "taskiq": (3_000, 5_000),
+    "streaq": (6_000, 30_000),
+    "saq": (3_000, 5_000),
 }
 # What needs no Redis.
 WITHOUT_REDIS = {"pelton", "pelton-postgresql", "taskito"}
 # Peers whose requirements contradict the others' have an environment of their own.
-INTERPRETERS = {"arq": str(Path(__file__).parent / ".venv-arq/bin/python")}
+_OLDER = str(Path(__file__).parent / ".venv-arq/bin/python")
+INTERPRETERS = {"arq": _OLDER, "saq": _OLDER}
 # One at a time is slower than in bulk.
 SINGLY = 10_000
 CASES = (
@@ -46,7 +49,7 @@ STEPS = ("enqueue", "concurrent", "bulk")
 def main() -> int:
     """Measure, print the table, write the JSON."""
     options = harness.parse(__doc__ or "", seconds=2.0, quick_seconds=0.1)
-    versions = harness.versions("taskito", "celery", "dramatiq", "taskiq")
+    versions = harness.versions("taskito", "celery", "dramatiq", "taskiq", "streaq")
     for peer in harness.chosen(list(INTERPRETERS), options.peers):
         versions[peer] = version_in(INTERPRETERS[peer], peer)
     results = harness.Results("jobs", "jobs/s", options, versions)

@@ -24,6 +24,7 @@ from tests.chaos import checks, program
 from tests.chaos.places import PLACES, Place, opened
 from tests.chaos.processes import Processes
 from tests.chaos.producer import Producer
+from tests.chaos.sabotage import WAYS, spoil
 
 RECOVERY_SECONDS_MAX = 30.0
 """From a worker's death to the next attempt of its jobs."""
@@ -42,6 +43,7 @@ class Plan:
     workers: int = 2
     lease: float = 1.5
     pace: float = 0.05
+    sabotage: str | None = None
 
     def chance(self, whose: str) -> random.Random:
         """Dice of one's own: what one does, does not depend on how fast another is."""
@@ -67,6 +69,8 @@ async def chaos(place: Place, notes: Path, plan: Plan) -> str:
         producer = Producer(plan.chance("producer"))
         if "limits" in program.jobs.broker.capabilities:
             await program.jobs.limit("task:narrow", concurrency=3)
+        if plan.sabotage is not None:
+            spoil(place.url, plan.sabotage)
         await processes.start()
         try:
             async with beside(processes.tend):
@@ -180,9 +184,10 @@ def main() -> None:
     parser.add_argument("--lease", type=float, default=1.5, help="of the workers, in seconds")
     parser.add_argument("--pace", type=float, default=0.05, help="seconds between pieces of work")
     parser.add_argument("--broker", default="sqlite", choices=["sqlite", *PLACES])
+    parser.add_argument("--sabotage", choices=WAYS, help="a broker that the checks must not pass")
     args = parser.parse_args()
     print(f"seed {args.seed}", flush=True)
-    plan = Plan(args.jobs, args.seed, args.workers, args.lease, args.pace)
+    plan = Plan(args.jobs, args.seed, args.workers, args.lease, args.pace, args.sabotage)
     with tempfile.TemporaryDirectory(prefix="pelton-chaos-") as folder:
         print(asyncio.run(run(args.broker, Path(folder), plan)))
 
