@@ -1,6 +1,6 @@
 """Jobs that do nothing, with results: ours on SQLite, Redis and PostgreSQL beside Celery, Dramatiq,
 ARQ, taskiq, streaq and saq on the same Redis, and taskito on SQLite. Enqueued one at a time, from
-many coroutines and in bulk, and run; the machine's cores are shared by the worker and the broker, as in
+many coroutines and in bulk, and run; the cores are shared by the worker and the broker, as in
 a small production.
 """
 

@@ -32,6 +32,24 @@ async def order(parcel: int) -> str:
     return (await deliver.enqueue(parcel)).id
 """
 
+PARCELS = """
+from pelton.jobs import chain
+
+@jobs.task
+async def wrap() -> None: ...
+
+@jobs.task
+async def wait() -> None: ...
+
+@app.post("/parcels")
+async def parcels() -> None:
+    await chain(wrap.si(), wait.options(delay=3600).si()).enqueue()
+
+@app.post("/tomorrow")
+async def tomorrow() -> None:
+    await wait.options(delay=86_400).enqueue_many([()] * 3)
+"""
+
 
 def test_a_dead_job_is_retried(tmp_path: Path, chromium_path: str) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
@@ -80,6 +98,35 @@ def test_a_queue_is_paused_and_a_job_cancelled(tmp_path: Path, chromium_path: st
         expect(shown.get_by_role("link", name="1 cancelled in default")).to_be_visible()
         shown.get_by_role("button", name="Resume default").click()
         expect(shown.get_by_role("button", name="Pause default")).to_be_visible()
+
+
+def test_workflows_and_queues_are_ended(tmp_path: Path, chromium_path: str) -> None:
+    (tmp_path / "shop.py").write_text(SHOP + PARCELS)
+    with (
+        running("run", "shop:app", "--port", "0", directory=tmp_path) as program,
+        browser(chromium_path) as opened,
+        page(opened) as shown,
+    ):
+        url = program.url()
+        shown.goto(f"{url}/_pelton#/workflows")
+        expect(shown.get_by_text("there is no workflow")).to_be_visible()
+        httpx.post(f"{url}/parcels").raise_for_status()
+        row = shown.get_by_role("row", name="shop.wrap, shop.wait")
+        expect(row.get_by_text("1 of 2")).to_be_visible()
+        row.get_by_role("button", name="Cancel").click()
+        expect(row.get_by_text("2 of 2")).to_be_visible()
+        expect(row.get_by_role("button", name="Cancel")).to_be_hidden()
+        row.get_by_role("link", name="shop.wrap, shop.wait").click()
+        expect(shown.get_by_role("link", name="shop.wait")).to_be_visible()
+        shown.get_by_role("link", name="Overview").click()
+        purge = shown.get_by_role("button", name="Purge default")
+        expect(purge).to_be_hidden()
+        httpx.post(f"{url}/tomorrow").raise_for_status()
+        purge.click()
+        expect(purge).to_have_text("Cancel 3 jobs?")
+        purge.click()
+        expect(shown.get_by_role("link", name="4 cancelled in default")).to_be_visible()
+        expect(purge).to_be_hidden()
 
 
 def test_an_app_without_jobs_is_explained(tmp_path: Path, chromium_path: str) -> None:

@@ -168,6 +168,26 @@ def test_schedules_workflows_and_attempts(client: TestClient, broker: Broker) ->
     assert 'pelton_jobs{broker="0",queue="default",state="dead"} 1' in metrics
 
 
+def test_the_newest_workflows_are_listed(client: TestClient, broker: Broker) -> None:
+    assert client.get("/_pelton/api/workflows").json() == {"workflows": []}
+    enqueue(broker, "shop.alone")
+    for group in ("older", "newer"):
+        enqueue(broker, "shop.pack", group=group, priority=5)
+        enqueue(broker, "shop.send", group=group)
+    work(broker)
+    newer, older = client.get("/_pelton/api/workflows").json()["workflows"]
+    assert (newer["broker"], newer["id"], newer["tasks"]) == (
+        0,
+        "newer",
+        ["shop.pack", "shop.send"],
+    )
+    assert (older["counts"]["succeeded"], older["counts"]["queued"]) == (1, 1)
+    cancel = "/_pelton/api/workflows/0/cancel?name=older"
+    assert client.post(cancel, headers=ACTION).json() == {"done": "cancel"}
+    _, older = client.get("/_pelton/api/workflows").json()["workflows"]
+    assert older["counts"]["cancelled"] == 1
+
+
 def test_actions_need_post(client: TestClient, broker: Broker) -> None:
     answer = client.get(f"/_pelton/api/jobs/0/{enqueue(broker)}/cancel", headers=ACTION)
     assert answer.status_code == 405

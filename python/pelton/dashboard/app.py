@@ -123,6 +123,7 @@ class Dashboard:
             Route("/api/jobs", self._jobs, methods=["GET"]),
             Route("/api/jobs/{broker:int}/{id}", self._job, methods=["GET"]),
             Route("/api/jobs/{broker:int}/{id}/{action}", self._act, methods=["POST"]),
+            Route("/api/workflows", self._workflows, methods=["GET"]),
             Route("/api/workflows/{broker:int}/{id}", self._workflow, methods=["GET"]),
             Route("/api/{what}/{broker:int}/{action}", self._act_on_named, methods=["POST"]),
             Route("/metrics", self._metrics, methods=["GET"]),
@@ -244,6 +245,9 @@ class Dashboard:
             return _problem(404, f"no job {request.path_params['id']}")
         assert broker is not None  # it has the job
         return _json(views.job_detail(found, await broker.attempts(found.id)))
+
+    async def _workflows(self, request: Request) -> Response:
+        return _json({"workflows": await self._brokers.workflows()})
 
     async def _workflow(self, request: Request) -> Response:
         broker = self._brokers.at(request.path_params["broker"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,11 @@ from pelton.dashboard import views
 
 if TYPE_CHECKING:
     from pelton._core import AttemptRecord, Broker, JobRecord
+
+JOBS_SEEN = 1000
+"""The newest jobs, among which workflows are looked for."""
+WORKFLOWS_SHOWN = 30
+TASKS_SHOWN = 6
 
 
 class Brokers:
@@ -30,6 +36,14 @@ class Brokers:
     async def state(self) -> list[dict[str, Any]]:
         """Queues, workers and schedules of each. Raises BrokerError."""
         return [await view.state() for view in self._views]
+
+    async def workflows(self) -> list[dict[str, Any]]:
+        """The newest workflows of each, with their counts. Raises BrokerError."""
+        return [
+            {"broker": number} | workflow
+            for number, view in enumerate(self._views)
+            for workflow in await view.workflows()
+        ]
 
 
 class BrokerView:
@@ -89,6 +103,23 @@ class BrokerView:
         broker = await self._broker()
         found: list[AttemptRecord] = await self._ask_if_it_can([], broker.history, identity)
         return found
+
+    async def workflows(self) -> list[dict[str, Any]]:
+        """Workflows of which a job is among the newest: their tasks, and how far they are."""
+        found: dict[str, dict[str, Any]] = {}
+        for job in await self.jobs(limit=JOBS_SEEN):
+            if job.group is None or (job.group not in found and len(found) == WORKFLOWS_SHOWN):
+                continue
+            one = found.setdefault(job.group, {"id": job.group, "tasks": {}, "states": Counter()})
+            one["created_at"] = job.created_at
+            one["tasks"][job.task] = None
+            one["states"][job.state] += 1
+        for one in found.values():
+            # Where the broker cannot count, those that were seen are what is known.
+            one["counts"] = await self.workflow(one["id"]) or one["states"]
+            del one["states"]
+            one["tasks"] = list(reversed(one["tasks"]))[:TASKS_SHOWN]
+        return list(found.values())
 
     async def workflow(self, identity: str) -> dict[str, int]:
         """How many jobs of a workflow are in each state."""

@@ -239,9 +239,9 @@ class Jobs(Operations):
         tidy up until `timeout`; in a thread `ctx.cancelled` is set. concurrency, rate_limit: how
         many run at a time, and how many begin ("10/s", "100/m", or a number a second), across all
         workers; key_concurrency, key_rate_limit: the same for each `limit_key` by itself. A worker
-        that starts sets them; what `jobs.limit` sets wins. retry_budget: (retries, seconds): in each
-        worker no more of its failures are tried again within so long; the others are dead. version:
-        of the arguments; upgrade: `(arguments, their version)` to those of the newest.
+        that starts sets them; what `jobs.limit` sets wins. retry_budget: (retries, seconds): in
+        each worker no more of its failures are tried again within so long; the others are dead.
+        version: of the arguments; upgrade: `(arguments, their version)` to those of the newest.
         """
         settings = TaskSettings(
             queue=queue,

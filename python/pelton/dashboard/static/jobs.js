@@ -5,7 +5,7 @@ import { attribute, cell, follow, h, table, text, toast } from "./dom.js";
 import { absolute, duration, relative } from "./format.js";
 
 const STATES = ["waiting", "scheduled", "queued", "running", "succeeded", "dead", "cancelled"];
-const FIELDS = ["broker", "state", "queue", "task"];
+const FIELDS = ["broker", "state", "queue", "task", "group"];
 const PAGE = 50;
 
 export const ENDED = new Set(["succeeded", "dead", "cancelled"]);
@@ -67,7 +67,7 @@ export function jobs(model) {
     follow(rows.body, items, (job) => job.id, jobRow);
     rows.element.hidden = items.length === 0;
     empty.hidden = items.length > 0 || state.mark === null;
-    const narrowed = ["state", "queue", "task"].some((field) => state.filters[field]);
+    const narrowed = ["state", "queue", "task", "group"].some((field) => state.filters[field]);
     text(empty, narrowed ? "No job matches these filters." : "No jobs yet.");
     older.hidden = !state.more;
   }

@@ -7,9 +7,10 @@ import { jobs } from "./jobs.js";
 import { overview } from "./overview.js";
 import { schedules } from "./schedules.js";
 import { workers } from "./workers.js";
+import { workflows } from "./workflows.js";
 
 const POINTS = 302;
-const VIEWS = { "": overview, jobs, workers, schedules };
+const VIEWS = { "": overview, jobs, workflows, workers, schedules };
 
 /** What all views read: the server's last word, and the history of both charts' sources. */
 const model = { now: Date.now() / 1000, brokers: [], processes: [], history: [], work: [] };

@@ -64,6 +64,7 @@ function queueRow(item) {
   const links = STATES.map((state) => h("a", { href: `#/jobs?${base}&state=${state}` }));
   const oldest = h("span");
   const button = h("button", {});
+  const purge = purgeButton(() => now);
   let now = item;
   button.addEventListener("click", async () => {
     const action = now.paused ? "resume" : "pause";
@@ -78,9 +79,11 @@ function queueRow(item) {
     cell("Queue", "name", name, " ", paused),
     STATES.map((state, index) => cell(state, "number", links[index])),
     cell("Oldest", "number", oldest),
-    cell("", "actions", button));
+    cell("", "actions", button, " ", purge));
   row.update = (next) => {
     now = next;
+    purge.hidden = unstarted(next) === 0 && !purge.dataset.asked;
+    attribute(purge, "aria-label", `Purge ${next.name}`);
     paused.hidden = !next.paused;
     STATES.forEach((state, index) => {
       const value = next.counts[state] ?? 0;
@@ -93,6 +96,40 @@ function queueRow(item) {
     attribute(button, "aria-label", `${next.paused ? "Resume" : "Pause"} ${next.name}`);
   };
   return row;
+}
+
+/** How many jobs of a queue a purge would cancel. */
+function unstarted(queue) {
+  return ["waiting", "scheduled", "queued"].reduce((sum, name) => sum + (queue.counts[name] ?? 0), 0);
+}
+
+/** Cancels a queue's jobs that have not begun, when it is pressed a second time. */
+function purgeButton(queue) {
+  const button = h("button", {}, "Purge");
+  let timer = null;
+
+  function rest() {
+    clearTimeout(timer);
+    delete button.dataset.asked;
+    text(button, "Purge");
+  }
+  button.addEventListener("click", async () => {
+    if (!button.dataset.asked) {
+      button.dataset.asked = "yes";
+      text(button, `Cancel ${count(unstarted(queue()))} jobs?`);
+      timer = setTimeout(rest, 5000);
+      return;
+    }
+    rest();
+    const { broker, name } = queue();
+    try {
+      await act(`queues/${broker}/purge?name=${encodeURIComponent(name)}`);
+      toast(`${name}: purged`);
+    } catch (error) {
+      toast(error.message, true);
+    }
+  });
+  return button;
 }
 
 function processTable() {
