@@ -6,6 +6,7 @@ use crate::error::BrokerError;
 use crate::id::JobId;
 use crate::state::{self, Effect, Event, State};
 use crate::time::Time;
+use crate::workflow;
 
 /// A job, as far as a request on it needs to know.
 pub(super) struct Found {
@@ -14,6 +15,7 @@ pub(super) struct Found {
     pending: i32,
     children: i32,
     key: Option<String>,
+    reason: Option<String>,
 }
 
 impl PostgresBroker {
@@ -102,6 +104,7 @@ impl PostgresBroker {
 
     /// Refuses a retry that would break a key's promise or wait for a parent that is gone.
     fn check_retry(&mut self, id: JobId, job: &Found) -> Result<(), Fault> {
+        workflow::check_needed(id, job.reason.as_deref())?;
         if let Some(key) = &job.key {
             let taken = self
                 .link
@@ -182,7 +185,8 @@ impl PostgresBroker {
     /// The job, which nobody changes until the commit.
     pub(super) fn find(&mut self, id: JobId) -> Result<Option<Found>, Fault> {
         let rows = self.link.query(
-            "SELECT state, queue, pending, children, key FROM pelton_jobs WHERE id = $1 FOR UPDATE",
+            "SELECT state, queue, pending, children, key, reason FROM pelton_jobs WHERE id = $1 \
+             FOR UPDATE",
             &[&&id.as_bytes()[..]],
         )?;
         rows.first()
@@ -193,6 +197,7 @@ impl PostgresBroker {
                     pending: row.get(2),
                     children: row.get(3),
                     key: row.get(4),
+                    reason: row.get(5),
                 })
             })
             .transpose()

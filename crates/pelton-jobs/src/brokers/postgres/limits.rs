@@ -190,12 +190,15 @@ impl PostgresBroker {
         &mut self,
         scope: &Scope,
         limit: Option<&Limit>,
+        declared: bool,
     ) -> Result<(), Fault> {
         let text = scope.text();
         check_text("scope", &text)?;
         match limit {
             None => {
-                self.link.execute("DELETE FROM pelton_limits WHERE scope = $1", &[&text])?;
+                // What people set wins over what code declares.
+                let sql = "DELETE FROM pelton_limits WHERE scope = $1 AND (declared OR NOT $2)";
+                self.link.execute(sql, &[&text, &declared])?;
             }
             Some(limit) => {
                 limit.check()?;
@@ -204,14 +207,16 @@ impl PostgresBroker {
                     limit.concurrency.map(|most| i32::try_from(most).unwrap_or(i32::MAX));
                 self.link.execute(
                     "INSERT INTO pelton_limits (scope, concurrency, rate, burst, declared) \
-                     VALUES ($1, $2, $3, $4, false) ON CONFLICT (scope) DO UPDATE SET \
+                     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (scope) DO UPDATE SET \
                      concurrency = excluded.concurrency, rate = excluded.rate, \
-                     burst = excluded.burst, declared = excluded.declared",
+                     burst = excluded.burst, declared = excluded.declared \
+                     WHERE pelton_limits.declared OR NOT excluded.declared",
                     &[
                         &text,
                         &concurrency,
                         &rate.map(|rate| rate.per_second),
                         &rate.map(|rate| rate.burst),
+                        &declared,
                     ],
                 )?;
                 if !matches!(scope, Scope::Queue(_)) {
@@ -288,13 +293,13 @@ impl PostgresBroker {
 
 /// All limits, by scope.
 pub(super) fn all(link: &mut Link) -> Result<Vec<LimitRecord>, Fault> {
-    let sql = "SELECT scope, concurrency, rate, burst FROM pelton_limits ORDER BY scope";
+    let sql = "SELECT scope, concurrency, rate, burst, declared FROM pelton_limits ORDER BY scope";
     let limit = |row: &postgres::Row| {
         let (per_second, burst): (Option<f64>, Option<f64>) = (row.get(2), row.get(3));
         let rate = per_second.zip(burst).map(|(per_second, burst)| Rate { per_second, burst });
         let concurrency = row.get::<_, Option<i32>>(1).map(i32::unsigned_abs);
         let scope = Scope::parse(row.get(0))?;
-        Ok(LimitRecord { scope, limit: Limit { concurrency, rate } })
+        Ok(LimitRecord { scope, limit: Limit { concurrency, rate }, declared: row.get(4) })
     };
     link.query(sql, &[])?.iter().map(limit).collect()
 }

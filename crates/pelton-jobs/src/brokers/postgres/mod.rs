@@ -363,7 +363,11 @@ impl Broker for PostgresBroker {
     }
 
     fn set_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError> {
-        self.atomic(|broker| broker.write_limit(scope, limit))
+        self.atomic(|broker| broker.write_limit(scope, limit, false))
+    }
+
+    fn declare_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError> {
+        self.atomic(|broker| broker.write_limit(scope, limit, true))
     }
 
     fn acquire(
