@@ -11,7 +11,7 @@ import aiosqlite
 import pytest
 
 from pelton._core import Broker, BrokerError, NewJob
-from pelton.jobs import InvalidArguments, JobNotFound, Relay
+from pelton.jobs import InvalidArguments, JobNotFound, Jobs, Relay, Scheduler
 from pelton.jobs.outbox import TABLE
 
 from .support import new_jobs, on_loop, until, working
@@ -97,6 +97,49 @@ async def test_what_was_moved_before_a_crash_is_not_doubled(tmp_path: Path) -> N
             await until(lambda: rows(path) == 0, "all were moved")
         found = {record.id for record in await jobs.records()}
         assert found == {job.id for job in [*handles, extra]}
+
+
+@pytest.mark.slow
+@on_loop
+async def test_a_moved_job_that_has_ended_is_still_known(tmp_path: Path) -> None:
+    """Though its result is kept for no time."""
+    jobs = new_jobs(tmp_path)
+    path = tmp_path / "shop.db"
+    ran: list[int] = []
+
+    @jobs.task(result_ttl=0)
+    async def one(n: int) -> None:
+        ran.append(n)
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(path, check_same_thread=False)
+
+    class Crashes(Relay):
+        """Dies before it has deleted what it moved."""
+
+        def _delete(self, ids: Sequence[str]) -> None:
+            raise SystemError("killed")
+
+    async with aiosqlite.connect(path) as db, working(jobs), Scheduler(jobs):
+        await one.options(transaction=db).enqueue(1)
+        await db.commit()
+        with pytest.raises(SystemError):
+            await Crashes(jobs, connect).flush()
+        await until(lambda: ran == [1], "it ran")
+        other = await one.enqueue(2)
+        await until(lambda: _is_forgotten(jobs, other.id), "what is kept for no time is gone")
+        assert await Relay(jobs, connect).flush() == 1
+        await one.enqueue(3)
+        await until(lambda: 3 in ran, "another ran")
+        assert ran == [1, 2, 3]
+
+
+async def _is_forgotten(jobs: Jobs, id: str) -> bool:
+    try:
+        await jobs.record(id)
+    except JobNotFound:
+        return True
+    return False
 
 
 @on_loop

@@ -33,6 +33,10 @@ TABLE = (
 )
 """What the program's database needs; `sqlite3` and `aiosqlite` connections get it by themselves."""
 
+RECORD_SECONDS = 3600.0
+"""So long at least the record of a moved job is kept, whatever its `result_ttl`: by it a relay that
+crashed before it could delete the job's row knows that the job was moved."""
+
 _BATCH = 500
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS_MAX = 5.0
@@ -97,6 +101,7 @@ def unpacked(text: str) -> NewJob:
     """A job from what the outbox kept; ValueError, KeyError or TypeError where it is none."""
     fields = json.loads(text)
     fields["retry"] = RetryPolicy(**fields["retry"])
+    fields["result_ttl"] = max(fields["result_ttl"], RECORD_SECONDS)
     fields["payload"] = fields["payload"].encode()
     headers = fields.get("headers")
     fields["headers"] = None if headers is None else headers.encode()
@@ -108,10 +113,12 @@ class Relay:
 
     connect: makes a DB-API connection, used in one thread at a time: `lambda: sqlite3.connect(path,
     check_same_thread=False)`. A job that was moved before a crash, and is found again, is known by
-    its id. Any number of relays may run. `async with Relay(jobs, connect):` runs it beside other
-    things; `await relay.flush()` moves what is there now. A row that is no job, or one that the
-    broker cannot take, stays where it is, and the others are moved; a relay that runs names it in
-    the log once, and tries it again when it is made anew.
+    its record, which is kept for an hour at least; only where nothing relays for longer than that
+    (and than the job's `result_ttl`) after such a crash, it is enqueued again. Any number of relays
+    may run. `async with Relay(jobs, connect):` runs it beside other things; `await relay.flush()`
+    moves what is there now. A row that is no job, or one that the broker cannot take, stays where
+    it is, and the others are moved; a relay that runs names it in the log once, and tries it again
+    when it is made anew.
     """
 
     def __init__(self, jobs: Jobs, connect: Callable[[], Any], *, mark: str = "?") -> None:
