@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from pelton.jobs import JobRecord, Jobs
@@ -169,20 +168,21 @@ def _check_ticks(ticks: list[JobRecord], began: float) -> None:
     assert ticks or seconds < 90, f"not one tick in {seconds:.0f} s"
 
 
-def recovery(notes: list[Note], killed: Mapping[int, float]) -> float:
-    """The longest time from a worker's death to the next attempt of a job that it held.
+async def recovery(jobs: Jobs, killed: Mapping[int, float]) -> float:
+    """The longest time from a worker's death to the loss of a lease that it held.
 
-    Jobs that had ended have no next attempt, so the time of those that had not is what counts.
+    Then the job is anybody's again; how soon it runs depends on what else there is to do. 0 where
+    the broker keeps no history.
     """
-    by_job: dict[str, list[Note]] = defaultdict(list)
-    for note in notes:
-        by_job[note.id].append(note)
     longest = 0.0
-    for runs in by_job.values():
-        for earlier, later in pairwise(runs):
-            died = killed.get(earlier.worker)
-            if died is not None and earlier.what == later.what == "run" and later.at > died:
-                longest = max(longest, later.at - died)
+    if "history" not in jobs.broker.capabilities:
+        return longest
+    for record in (await every_record(jobs)).values():
+        for one in await jobs.history(record.id) if record.attempt > 1 else ():
+            # A worker's name is host, process id, and a random part.
+            died = [at for pid, at in killed.items() if f"-{pid}-" in (one.worker or "")]
+            if one.end == "lost" and died and one.ended_at > died[0]:
+                longest = max(longest, one.ended_at - died[0])
     return longest
 
 

@@ -22,7 +22,11 @@ WAYS = {
         CREATE TRIGGER chaos AFTER UPDATE OF state ON pelton_jobs
         WHEN NEW.state = 4 AND NEW.progress IS NULL AND {_QUICK}
         BEGIN UPDATE pelton_jobs SET state = 2, result = NULL, finished_at = NULL,
-            purge_at = NULL, attempt = 0, progress = 1 WHERE row = NEW.row; END""",
+            purge_at = NULL, attempt = 0, progress = 1 WHERE row = NEW.row;
+        INSERT INTO pelton_counts VALUES (NEW.queue, 2, 1)
+            ON CONFLICT (queue, state) DO UPDATE SET n = n + 1;
+        INSERT INTO pelton_counts VALUES (NEW.queue, 4, -1)
+            ON CONFLICT (queue, state) DO UPDATE SET n = n - 1; END""",
     # One that was accepted is gone.
     "lost": f"""
         CREATE TRIGGER chaos AFTER INSERT ON pelton_jobs WHEN {_QUICK}
@@ -34,11 +38,13 @@ WAYS = {
     # A row of a job outlives it.
     "left": """
         CREATE TRIGGER chaos AFTER DELETE ON pelton_jobs WHEN OLD.row % 7 = 0
-        BEGIN INSERT INTO pelton_steps VALUES (OLD.row, 'left', x'31'); END""",
+        BEGIN INSERT INTO pelton_edges (child, position, parent)
+            VALUES (OLD.row + 1000000, 0, OLD.row); END""",
     # A worker that was killed is never forgotten.
     "haunted": """
-        CREATE TRIGGER chaos BEFORE DELETE ON pelton_workers
-        BEGIN SELECT raise(IGNORE); END""",
+        CREATE TRIGGER chaos AFTER DELETE ON pelton_workers
+        BEGIN INSERT INTO pelton_workers (name, hostname, pid, queues, concurrency, started_at,
+            seen_at, lease_until) VALUES ('ghost', '', 1, '', 1, 1, 1, 9e17); END""",
 }
 """What may be wrong with a broker, and what makes it so."""
 
