@@ -52,6 +52,8 @@ def add_parser(subparsers: options.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draws until it is told to end; one page where the output is not a terminal."""
+    from pelton._core import BrokerError
+
     with brokers.opened(args) as broker:
         page = Page(broker)
         if args.once or not sys.stdout.isatty():
@@ -61,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
         with _raw_terminal(), contextlib.suppress(KeyboardInterrupt):
             while True:
                 size = shutil.get_terminal_size()
-                lines = page.lines(size.columns, size.lines - 1, styled=True)
+                try:
+                    lines = page.lines(size.columns, size.lines - 1, styled=True)
+                except BrokerError as error:  # it may come back
+                    lines = [_cut(_style(_RED, str(error), True), size.columns)]
                 sys.stdout.write(_CLEAR + "\r\n".join(lines))
                 sys.stdout.flush()
                 if _key(args.interval) in ("q", "Q", "\x03", "\x04"):
