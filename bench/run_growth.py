@@ -37,8 +37,12 @@ def main() -> int:
     parser.add_argument("--delayed", type=number, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement of running")
     parser.add_argument("--bulk", type=number, default=50_000, help="jobs enqueued at a depth")
+    parser.add_argument("--quick", action="store_true", help="to see that it works")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    if options.quick:
+        options.depth, options.delayed = [5_000, 20_000], 20_000
+        options.seconds, options.bulk = 0.5, 5_000
     found: dict[str, dict[str, float]] = {}
     for broker in options.broker or ["sqlite", "redis", "postgresql"]:
         of_broker = found[broker] = {}
