@@ -109,5 +109,6 @@ async def mourn(ctx: JobContext, failure: dict[str, Any]) -> str:
 
 
 @jobs.every(0.5, name="tick")
+@jobs.task(queue="ticks")
 async def tick() -> None:
     """A schedule's job."""

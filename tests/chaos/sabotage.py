@@ -20,9 +20,11 @@ WAYS = {
     # A job that has ended is given out once more, as if nobody had had it.
     "doubled": f"""
         CREATE TRIGGER chaos AFTER UPDATE OF state ON pelton_jobs
-        WHEN NEW.state = 4 AND NEW.progress IS NULL AND {_QUICK}
+        WHEN NEW.state = 4 AND {_QUICK}
+            AND NOT EXISTS (SELECT 1 FROM pelton_buckets WHERE name = 'again ' || NEW.row)
         BEGIN UPDATE pelton_jobs SET state = 2, result = NULL, finished_at = NULL,
-            purge_at = NULL, attempt = 0, progress = 1 WHERE row = NEW.row;
+            purge_at = NULL, attempt = 0 WHERE row = NEW.row;
+        INSERT INTO pelton_buckets VALUES ('again ' || NEW.row, 9000000000000000000);
         INSERT INTO pelton_counts VALUES (NEW.queue, 2, 1)
             ON CONFLICT (queue, state) DO UPDATE SET n = n + 1;
         INSERT INTO pelton_counts VALUES (NEW.queue, 4, -1)
