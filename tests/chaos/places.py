@@ -164,7 +164,7 @@ PLACES = {"redis": RedisPlace, "postgresql": PostgresPlace}
 
 _OF_THE_PROGRAM = {
     *("schema", "queues", "tasks", "policies", "schedules", "leader", "limits", "buckets"),
-    *("counts", "workers", "meta", "names"),
+    *("counts", "workers", "lanes"),
 }
 """Tables that have rows though there is no job: what was declared, and who was there."""
 

@@ -199,8 +199,10 @@ def running(kind: type[Server]) -> Iterator[Server]:
     try:
         server.prepare()
         server.start()
-        yield server
-        server.stop()
+        try:
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
