@@ -41,7 +41,7 @@ class Plan:
     jobs: int
     seed: int
     workers: int = 2
-    lease: float = 1.5
+    lease: float = 2.0
     pace: float = 0.05
     sabotage: str | None = None
 
@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--lease", type=float, default=1.5, help="of the workers, in seconds")
+    parser.add_argument("--lease", type=float, default=2.0, help="of the workers, in seconds")
     parser.add_argument("--pace", type=float, default=0.05, help="seconds between pieces of work")
     parser.add_argument("--broker", default="sqlite", choices=["sqlite", *PLACES])
     parser.add_argument("--sabotage", choices=WAYS, help="a broker that the checks must not pass")
