@@ -43,6 +43,7 @@ def main() -> int:
     if options.quick:
         options.depth, options.delayed = [5_000, 20_000], 20_000
         options.seconds, options.bulk = 0.5, 5_000
+    os.environ["BENCH_SECONDS"] = str(options.seconds)
     found: dict[str, dict[str, float]] = {}
     for broker in options.broker or ["sqlite", "redis", "postgresql"]:
         of_broker = found[broker] = {}
@@ -67,7 +68,7 @@ def figures(broker: str, options: argparse.Namespace) -> Iterator[tuple[str, flo
             drive("fill", depth)
             yield f"bulk, jobs/s, {depth:,} deep", float(drive("bulk", options.bulk))
             with worker() as process:
-                yield f"run, jobs/s, {depth:,} deep", run_rate(depth, options.seconds)
+                yield f"run, jobs/s, {depth:,} deep", float(drive("window", depth))
                 yield f"worker's memory, MB, {depth:,} deep", memory(process)
     with place(broker):
         with worker() as process:
@@ -110,24 +111,6 @@ def worker() -> Iterator[psutil.Process]:
         yield psutil.Process(process.pid)
     finally:
         harness.stop(process)
-
-
-def run_rate(depth: int, seconds: float) -> float:
-    """Jobs a second that a worker ends, from the moment that it ends some."""
-    while (first := left()) >= depth:
-        time.sleep(0.02)
-    began = time.perf_counter()
-    time.sleep(seconds)
-    last = left()
-    elapsed = time.perf_counter() - began
-    if last == 0:
-        print(f"note: {depth} jobs did not last for {seconds:g} s", file=sys.stderr)
-    return (first - last) / elapsed
-
-
-def left() -> int:
-    """Jobs that have not ended."""
-    return int(drive("left", 0))
 
 
 def drive(step: str, count: int) -> str:

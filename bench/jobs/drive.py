@@ -2,7 +2,8 @@
 
 `enqueue`, `concurrent` and `bulk` print jobs a second; `fill` enqueues for a run; `watch` prints
 how many jobs a second a worker ends, from the first to the last; `worker` becomes the worker. For
-`bench.run_growth`, on Pelton: `left`, `latency` and `delay`.
+`bench.run_growth`, on Pelton: `window` prints how many jobs a second end within some seconds, and
+there are `latency` and `delay`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main() -> int:
         many = queue.enqueue_many if step == "bulk" else queue.enqueue_concurrently
         seconds = many(count)
         print("none" if seconds is None else count / seconds)
-    elif step in ("left", "latency", "delay"):
+    elif step in ("window", "latency", "delay"):
         print(ours(step, count))
     elif step == "fill":
         if queue.enqueue_many(count) is None:
@@ -50,8 +51,8 @@ def ours(step: str, count: int) -> str:
     from bench.jobs.pelton_jobs import Queue
 
     queue = Queue()
-    if step == "left":
-        return str(queue.left())
+    if step == "window":
+        return str(window(queue, count, float(os.environ["BENCH_SECONDS"])))
     if step == "delay":
         queue.delay(count)
         return ""
@@ -75,6 +76,18 @@ def watch(queue: JobQueue, count: int) -> float:
     if not first:
         raise SystemExit(f"all {count} jobs were done at the first look: too few to measure")
     return first / elapsed
+
+
+def window(queue: JobQueue, depth: int, seconds: float) -> float:
+    """Jobs a second that end, from the first look that finds some done, for so long at most."""
+    first = left = wait_for_first(queue, depth)
+    started = now = time.perf_counter()
+    while left > 0 and now - started < seconds:
+        time.sleep(LOOK_SECONDS)
+        left, now = queue.left(), time.perf_counter()
+    if left == first:
+        raise SystemExit(f"{depth} jobs are too few to measure")
+    return (first - left) / (now - started)
 
 
 def wait_for_first(queue: JobQueue, count: int) -> int:
