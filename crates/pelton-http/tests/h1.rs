@@ -520,13 +520,14 @@ fn responses_without_a_body() {
 
 #[test]
 fn responses_cannot_be_split_or_miscounted() {
-    let cases: [(u16, &[u8], &[u8], ResponseError); 9] = [
+    let cases: [(u16, &[u8], &[u8], ResponseError); 10] = [
         (200, b"x", b"a\r\nb: c", ResponseError::HeaderValue),
         (200, b"x", b"a\nb", ResponseError::HeaderValue),
         (200, b"x", b"a\0", ResponseError::HeaderValue),
         (200, b"x\r\ny", b"a", ResponseError::HeaderName),
         (200, b"x y", b"a", ResponseError::HeaderName),
         (200, b"", b"a", ResponseError::HeaderName),
+        (200, b"content-length", b"05", ResponseError::ContentLength),
         (200, b"content-length", b"4", ResponseError::BodyTooLong),
         (200, b"content-length", b"6", ResponseError::BodyTooShort),
         (100, b"x", b"a", ResponseError::Status(100)),

@@ -71,7 +71,7 @@ pub enum ResponseError {
     /// A header value with a line break or another control character: it could split the response.
     #[error("a header value is invalid: control characters may not be in it")]
     HeaderValue,
-    /// A `content-length` that is no number, or two of them.
+    /// A `content-length` that is no plain number, or two of them that differ.
     #[error("the response's content-length is invalid")]
     ContentLength,
     /// More body than `content-length` says.

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use memchr::memchr;
 
 use crate::headers::Field;
-use crate::{Headers, Limits};
+use crate::{Headers, Limits, decimal};
 
 use super::RequestError;
 
@@ -332,7 +332,11 @@ impl<'a> Facts<'a> {
             b"content-length" if self.length.is_some() => {
                 return Err(RequestError::Malformed("more than one content-length"));
             }
-            b"content-length" => self.length = Some(parse_length(value)?),
+            b"content-length" => {
+                const INVALID: RequestError =
+                    RequestError::Malformed("the content-length is invalid");
+                self.length = Some(decimal::parse(value).ok_or(INVALID)?);
+            }
             b"transfer-encoding" => self.note_coding(value)?,
             b"connection" => {
                 for option in list(value) {
@@ -411,17 +415,6 @@ impl<'a> Facts<'a> {
             (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
         }
     }
-}
-
-fn parse_length(value: &[u8]) -> Result<u64, RequestError> {
-    const INVALID: RequestError = RequestError::Malformed("the content-length is invalid");
-    // A zero in front makes some readers take the number for an octal one.
-    let padded = value.len() > 1 && value[0] == b'0';
-    if value.is_empty() || padded || !value.iter().all(u8::is_ascii_digit) {
-        return Err(INVALID);
-    }
-    let text = std::str::from_utf8(value).map_err(|_| INVALID)?;
-    text.parse().map_err(|_| INVALID)
 }
 
 /// The members of a comma-separated list, blanks around them dropped.

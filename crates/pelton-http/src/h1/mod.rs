@@ -13,5 +13,5 @@ pub use outbound::{Stamp, check_trailer};
 
 pub(crate) use head::{Framing, is_host, is_token, list};
 pub(crate) use outbound::{
-    check_field, is_value_byte, write_field, write_stamp, write_status_line,
+    check_field, is_value_byte, note_length, write_field, write_stamp, write_status_line,
 };

@@ -1,6 +1,6 @@
 //! A response, written.
 
-use crate::{date, status};
+use crate::{date, decimal, status};
 
 use super::body::is_forbidden_trailer;
 use super::error::ResponseError;
@@ -265,7 +265,7 @@ impl Outbound {
                 }
                 10 if name.eq_ignore_ascii_case(b"keep-alive") => continue,
                 14 if name.eq_ignore_ascii_case(b"content-length") => {
-                    self.note_length(value)?;
+                    note_length(&mut self.length, value)?;
                     continue;
                 }
                 17 if name.eq_ignore_ascii_case(b"transfer-encoding") => continue,
@@ -281,17 +281,6 @@ impl Outbound {
         }
         self.close_asked |= close;
         Ok(())
-    }
-
-    fn note_length(&mut self, value: &[u8]) -> Result<(), ResponseError> {
-        let text = std::str::from_utf8(value).map_err(|_| ResponseError::ContentLength)?;
-        let valid = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let length = if valid { text.parse().ok() } else { None };
-        let length = length.ok_or(ResponseError::ContentLength)?;
-        match self.length.replace(length) {
-            Some(before) if before != length => Err(ResponseError::ContentLength),
-            _ => Ok(()),
-        }
     }
 
     /// A piece of the body; `more`: others follow. `keep`: whether the connection is to be kept.
@@ -409,7 +398,7 @@ impl Outbound {
         };
         if let Some(length) = length {
             self.output.extend_from_slice(b"content-length: ");
-            write_decimal(&mut self.output, length);
+            decimal::write(&mut self.output, length);
             self.output.extend_from_slice(b"\r\n");
         }
         if form == BodyForm::Chunked {
@@ -451,13 +440,22 @@ impl Outbound {
         write_field(&mut self.output, b"content-type", b"text/plain; charset=utf-8");
         let is_head = std::mem::take(&mut self.request).is_head;
         self.output.extend_from_slice(b"content-length: ");
-        write_decimal(&mut self.output, reason.len() as u64 + 1);
+        decimal::write(&mut self.output, reason.len() as u64 + 1);
         self.output.extend_from_slice(b"\r\nconnection: close\r\n\r\n");
         if !is_head {
             self.output.extend_from_slice(reason.as_bytes());
             self.output.push(b'\n');
         }
         self.state = State::Idle;
+    }
+}
+
+/// Takes an application's `content-length`, of which there may be several that agree.
+pub(crate) fn note_length(length: &mut Option<u64>, value: &[u8]) -> Result<(), ResponseError> {
+    let said = decimal::parse(value).ok_or(ResponseError::ContentLength)?;
+    match length.replace(said) {
+        Some(before) if before != said => Err(ResponseError::ContentLength),
+        _ => Ok(()),
     }
 }
 
@@ -484,7 +482,7 @@ pub(crate) fn write_status_line(output: &mut Vec<u8>, status: u16) {
         return;
     }
     output.extend_from_slice(b"HTTP/1.1 ");
-    write_decimal(output, u64::from(status));
+    decimal::write(output, u64::from(status));
     output.push(b' ');
     output.extend_from_slice(status::reason(status).as_bytes());
     output.extend_from_slice(b"\r\n");
@@ -523,20 +521,6 @@ pub(crate) fn check_field(name: &[u8], value: &[u8]) -> Result<(), ResponseError
 pub fn check_trailer(name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
     check_field(name, value)?;
     if is_forbidden_trailer(name) { Err(ResponseError::Trailer) } else { Ok(()) }
-}
-
-fn write_decimal(output: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    output.extend_from_slice(&digits[at..]);
 }
 
 fn hexadecimal(mut value: u64, digits: &mut [u8; 16]) -> &[u8] {

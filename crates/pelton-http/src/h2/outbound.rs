@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::h1::{RequestError, ResponseError, Stamp, check_field};
+use crate::h1::{RequestError, ResponseError, Stamp, check_field, note_length};
 use crate::{Headers, decimal};
 
 use super::StreamId;
@@ -388,13 +388,5 @@ fn is_of_connection(name: &[u8]) -> bool {
         16 => name.eq_ignore_ascii_case(b"proxy-connection"),
         17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
         _ => false,
-    }
-}
-
-fn note_length(length: &mut Option<u64>, value: &[u8]) -> Result<(), ResponseError> {
-    let said = decimal::parse(value).ok_or(ResponseError::ContentLength)?;
-    match length.replace(said) {
-        Some(before) if before != said => Err(ResponseError::ContentLength),
-        _ => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::Headers;
+use crate::{Headers, decimal};
 
 use super::trusted::{Peer, Trusted, canonical};
 
@@ -150,8 +150,7 @@ fn node(text: &[u8]) -> Option<SocketAddr> {
 }
 
 fn port(text: &[u8]) -> Option<u16> {
-    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    digits.then(|| std::str::from_utf8(text).ok()?.parse().ok()).flatten()
+    decimal::parse(text).and_then(|port| u16::try_from(port).ok())
 }
 
 fn is_secure(text: &[u8]) -> Option<bool> {

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::decimal;
+
 use super::trusted::canonical;
 
 /// The longest header that is read: version 2 with some TLVs. Version 1 has 107 bytes at most.
@@ -93,9 +95,8 @@ fn parse_line(data: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
 }
 
 fn port(text: &str) -> Result<u16, ProxyError> {
-    let is_plain =
-        text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    if is_plain { text.parse().map_err(|_| ProxyError::Line) } else { Err(ProxyError::Line) }
+    let port = decimal::parse(text.as_bytes()).and_then(|port| u16::try_from(port).ok());
+    port.ok_or(ProxyError::Line)
 }
 
 fn parse_binary(data: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {

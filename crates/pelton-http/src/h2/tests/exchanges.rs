@@ -72,6 +72,8 @@ fn malformed_requests_are_reset() {
         with(GET, &[("x y", "a")]),
         with(GET, &[("", "a")]),
         with(GET, &[("content-length", "+1")]),
+        with(POST, &[("content-length", "01")]),
+        with(POST, &[("content-length", "00")]),
         with(GET, &[("content-length", "1")]),
         with(GET, &[("content-length", "0"), ("content-length", "0")]),
         with(GET, &[("transfer-encoding", "chunked")]),
