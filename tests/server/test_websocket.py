@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from pelton.server import stats
+from tests.server.http2_support import forget_servers
 from tests.server.support import Address, Message, Receive, Scope, Send, run, serving
 
 
@@ -242,5 +246,67 @@ def test_stopping_closes_with_1012() -> None:
                 await client.recv()
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1012
+
+    run(main())
+
+
+def reentrant_key(send: Callable[[], None]) -> str:
+    """A key that is equal to "bytes" and sends when it is compared."""
+
+    class Key(str):
+        def __eq__(self, other: object) -> bool:
+            send()
+            return other == "bytes"
+
+        __hash__ = str.__hash__
+
+    return Key("bytes")
+
+
+def reentrant_buffer(send: Callable[[], None]) -> Any:
+    """An object whose bytes are `last`, and which sends when it is asked for them."""
+
+    class Buffer:
+        def __buffer__(self, flags: int) -> memoryview:
+            send()
+            return memoryview(b"last")
+
+    return Buffer()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "key",
+        pytest.param(
+            "buffer",
+            marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="PEP 688 is of 3.12"),
+        ),
+    ],
+)
+def test_a_message_that_sends_another_while_it_is_read(kind: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+
+        def first() -> None:
+            # `send` takes the message when it is called.
+            send({"type": "websocket.send", "text": "first"}).close()  # type: ignore[attr-defined]
+
+        if kind == "key":
+            message: Message = {"type": "websocket.send", reentrant_key(first): b"last"}
+        else:
+            message = {"type": "websocket.send", "bytes": reentrant_buffer(first)}
+        await send(message)
+        await receive()
+
+    async def main() -> None:
+        forget_servers()
+        async with serving(app) as address, connect(url(address)) as client:
+            assert await client.recv() == "first"
+            while (received := await client.recv()) == "first":
+                pass  # a dict may compare a key more than once
+            assert received == b"last"
+            assert stats()["panics"] == 0
 
     run(main())

@@ -333,17 +333,25 @@ impl Session {
             self.carrier.flush(py);
             return Err(message::disconnected());
         }
+        // Before the engine is borrowed: a key's `__eq__` and a `__buffer__` may be Python code,
+        // which may use this very socket.
+        let data = message.optional(intern!(py, "bytes"))?.map(Data::new).transpose()?;
+        let text = match &data {
+            Some(_) => None,
+            None => message.optional(intern!(py, "text"))?,
+        };
+        let text = text.as_ref().map(|text| text.cast::<PyString>()?.to_str()).transpose()?;
         let sent = {
             let mut engine = self.engine.borrow_mut();
             let Some(engine) = engine.as_mut() else { return Err(message::disconnected()) };
-            if let Some(data) = message.optional(intern!(py, "bytes"))? {
-                engine.send_binary(Data::new(data)?.as_slice())
-            } else if let Some(text) = message.optional(intern!(py, "text"))? {
-                engine.send_text(text.cast::<PyString>()?.to_str()?)
-            } else {
-                return Err(PyValueError::new_err(
-                    "a 'websocket.send' message needs 'bytes' or 'text'",
-                ));
+            match (&data, text) {
+                (Some(data), _) => engine.send_binary(data.as_slice()),
+                (None, Some(text)) => engine.send_text(text),
+                (None, None) => {
+                    return Err(PyValueError::new_err(
+                        "a 'websocket.send' message needs 'bytes' or 'text'",
+                    ));
+                }
             }
         };
         self.carrier.flush(py);
