@@ -118,7 +118,7 @@ class Http2Client:
             if not data:
                 assert condition(), f"closed early: {self.answers}, GOAWAY {self.goaway}"
                 return
-            self._receive(data)
+            self.receive(data)
 
     async def answer(self, stream: int) -> Answer:
         """The complete answer, or what there was before its reset."""
@@ -136,9 +136,9 @@ class Http2Client:
         with contextlib.suppress(ConnectionError):
             while data := await self.reader.read(65536):
                 with contextlib.suppress(h2.exceptions.ProtocolError):
-                    self._receive(data)
+                    self.receive(data)
 
-    def _receive(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Gives `h2` a frame at a time: it takes none after a GOAWAY, which announces an end that
         need not be there yet."""
         self._input += data

@@ -13,6 +13,9 @@ from tests.server.support import Receive, Scope, Send, read_body, reply, run, se
 
 pytestmark = requires_openssl
 
+GOAWAY = 7
+"""The type of a frame."""
+
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
@@ -78,3 +81,44 @@ def test_settings_come_before_the_client_says_anything(authority: Authority, loc
             writer.close()
 
     run(main())
+
+
+def test_a_first_request_that_meets_a_stop_is_served(authority: Authority, local: Issued) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await reply(send, b"hello")
+
+    async def attempt() -> bool:
+        """Whether the request was in time: a stalled machine may take longer than the grace."""
+        files = {"ssl_certfile": str(local.certificate), "ssl_keyfile": str(local.key)}
+        async with serving(app, **files) as address:
+            context = authority.client_context()
+            context.set_alpn_protocols(["h2"])
+            reader, writer = await asyncio.open_connection(
+                address.host, address.port, ssl=context, server_hostname="localhost"
+            )
+            client = Http2Client(reader, writer)
+            first = await frame(reader)
+            address.server.stop()
+            while first[-1][3] != GOAWAY:
+                first += await frame(reader)
+            client.begin()
+            client.receive(b"".join(first))
+            stream = client.request("GET", "/")
+            await client.closed()
+            writer.close()
+            assert client.goaway == 0
+            return client.answers[stream].body == b"hello"
+
+    async def main() -> None:
+        for _ in range(5):
+            if await attempt():
+                return
+        raise AssertionError("no request was served")
+
+    run(main(), limit=60.0)
+
+
+async def frame(reader: asyncio.StreamReader) -> list[bytes]:
+    """The next frame, alone in a list."""
+    head = await reader.readexactly(9)
+    return [head + await reader.readexactly(int.from_bytes(head[:3]))]

@@ -328,9 +328,8 @@ impl Connection {
         if self.leaving != Leaving::No || self.fate != Fate::Open {
             return;
         }
-        if self.stage == Stage::Preface {
-            return self.end(Stage::Over, Fate::Close);
-        }
+        // Also where the client has said nothing so far: TLS has agreed on HTTP/2, and its first
+        // request may be on its way. It gets as long as those that are late everywhere else.
         frame::write_goaway(&mut self.output, settings::MAX_WINDOW, Code::NoError, "shutdown");
         frame::write_ping(&mut self.output, false, LEAVE_PING);
         self.leaving = Leaving::Announced(now);

@@ -378,8 +378,21 @@ fn a_stop_without_the_client_s_help() {
     client.wait(1);
     assert_eq!(client.engine.poll_fate(), Fate::Close);
     let mut silent = Client::raw(App::Idle, crate::Limits::default(), Limits::default());
-    silent.engine.shutdown(Duration::ZERO);
+    silent.engine.shutdown(silent.now);
+    silent.run();
+    assert_eq!(silent.engine.poll_fate(), Fate::Open);
+    silent.wait(1);
     assert_eq!(silent.engine.poll_fate(), Fate::Close);
+}
+
+#[test]
+fn a_stop_before_the_client_s_first_bytes() {
+    let mut client = Client::raw(App::Echo, crate::Limits::default(), Limits::default());
+    client.engine.shutdown(client.now);
+    client.feed(&hello());
+    get(&mut client, 1);
+    assert_eq!(client.status(1), Some(200));
+    assert!(client.got.contains(&Got::Goaway { last: 0x7fff_ffff, code: 0 }));
 }
 
 #[test]
