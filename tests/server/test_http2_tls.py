@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import httpx
 import pytest
@@ -116,6 +117,39 @@ def test_a_first_request_that_meets_a_stop_is_served(authority: Authority, local
         raise AssertionError("no request was served")
 
     run(main(), limit=60.0)
+
+
+@pytest.mark.parametrize("protocol", ["h2", "http/1.1"])
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304)])
+def test_a_file_for_a_response_without_a_body_is_not_read(
+    authority: Authority, local: Issued, tmp_path: Path, protocol: str, method: str, status: int
+) -> None:
+    huge = tmp_path / "huge"
+    with huge.open("wb") as file:
+        # Holes only: reading it would take minutes, in one turn of the loop.
+        file.truncate(1 << 40)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"%d" % (1 << 40))] if scope["path"] == "/length" else []
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.pathsend", "path": str(huge)})
+
+    async def main() -> None:
+        files = {"ssl_certfile": str(local.certificate), "ssl_keyfile": str(local.key)}
+        context = authority.client_context()
+        async with (
+            serving(app, **files) as address,
+            httpx.AsyncClient(
+                http2=protocol == "h2", http1=protocol != "h2", verify=context
+            ) as client,
+        ):
+            url = f"https://{address.host}:{address.port}"
+            for path, length in [("/length", str(1 << 40)), ("/", None)]:
+                response = await client.request(method, url + path)
+                assert (response.status_code, response.content) == (status, b"")
+                assert response.headers.get("content-length") == length
+
+    run(main())
 
 
 async def frame(reader: asyncio.StreamReader) -> list[bytes]:

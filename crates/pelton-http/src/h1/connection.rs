@@ -432,6 +432,13 @@ impl Connection {
         }
     }
 
+    /// Whether the response that was started has a body. Where it has none, what is sent of one is
+    /// dropped, and need not be fetched.
+    #[must_use]
+    pub fn takes_body(&self) -> bool {
+        self.outbound.takes_body()
+    }
+
     /// Bytes of body that the response's `content-length` leaves room for, where it has one.
     #[must_use]
     pub fn room(&self) -> Option<u64> {

@@ -113,6 +113,11 @@ impl Outbound {
         matches!(self.state, State::Body(_) | State::Trailers { .. })
     }
 
+    /// Whether the response under way has a body: one to `HEAD` has none, nor have some statuses.
+    pub(super) fn takes_body(&self) -> bool {
+        !self.request.is_head && !has_no_body(self.status)
+    }
+
     /// Bytes of body that `content-length` leaves room for.
     pub(super) fn room(&self) -> Option<u64> {
         match self.state {

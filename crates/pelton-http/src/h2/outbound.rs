@@ -21,6 +21,17 @@ impl Connection {
         self.streams.get(id).is_some_and(|stream| !matches!(stream.answer, Answer::Owed))
     }
 
+    /// Whether the response that was started has a body. Where it has none, what is sent of one is
+    /// dropped, and need not be fetched.
+    #[must_use]
+    pub fn takes_body(&self, id: StreamId) -> bool {
+        self.streams.get(id).is_none_or(|stream| match &stream.answer {
+            Answer::Started(prepared) => !stream.has_no_body(prepared.status),
+            Answer::Body(form) => *form != BodyForm::None,
+            Answer::Owed | Answer::Complete => true,
+        })
+    }
+
     /// Answers with a whole response.
     ///
     /// # Errors
@@ -351,10 +362,14 @@ impl Connection {
 }
 
 impl Stream {
+    fn has_no_body(&self, status: u16) -> bool {
+        self.is_head || matches!(status, 204 | 304)
+    }
+
     fn form(&self, prepared: &Prepared, first: usize, more: bool) -> BodyForm {
         if self.tunnel && (200..300).contains(&prepared.status) {
             BodyForm::Open
-        } else if self.is_head || matches!(prepared.status, 204 | 304) {
+        } else if self.has_no_body(prepared.status) {
             BodyForm::None
         } else if let Some(length) = prepared.length {
             BodyForm::Length(length)

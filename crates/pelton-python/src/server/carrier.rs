@@ -49,7 +49,8 @@ pub(super) trait Carrier {
     /// Bytes of body that the response's `content-length` leaves room for, where it has one.
     fn room(&self) -> Option<u64>;
     /// A part of a file as a piece of the response's body. Given back, with nothing begun, where it
-    /// must be read and go through [`send_body`](Self::send_body).
+    /// must be read and go through [`send_body`](Self::send_body). A response without a body takes
+    /// it unread.
     fn send_file(
         &self,
         py: Python<'_>,

@@ -303,12 +303,13 @@ impl Carrier for HttpConnection {
         more: bool,
     ) -> Result<Option<FilePart>, ResponseError> {
         let transport = self.transport.borrow().clone();
-        let Some(transport) = transport.filter(|transport| transport.sends_files()) else {
+        let transport = transport.filter(|transport| transport.sends_files());
+        if transport.is_none() && self.engine.borrow().takes_body() {
             return Ok(Some(part));
-        };
+        }
         let length = part.length;
         let wanted = self.engine.borrow_mut().begin_piece(length as u64, more)? && length > 0;
-        if wanted {
+        if let Some(transport) = transport.filter(|_| wanted) {
             self.write_output(py, transport.as_ref());
             self.shared.counters.bytes_out.add(length);
             transport.send_file(py, part);

@@ -132,9 +132,17 @@ impl Carrier for Http2Stream {
         &self,
         _py: Python<'_>,
         part: FilePart,
-        _more: bool,
+        more: bool,
     ) -> Result<Option<FilePart>, ResponseError> {
-        Ok(Some(part))
+        if self.connection.engine.borrow().takes_body(self.id) {
+            return Ok(Some(part));
+        }
+        // Begun before it is ended, it says no length that the application did not say.
+        self.send_body(b"", true)?;
+        if !more {
+            self.send_body(b"", false)?;
+        }
+        Ok(None)
     }
 
     fn inform(&self, status: u16, fields: FieldIter<'_, '_>) -> Result<(), ResponseError> {
