@@ -10,7 +10,7 @@ from collections.abc import Callable
 import h2.settings
 import pytest
 
-from pelton.server import Config
+from pelton.server import Config, stats
 from tests.server.http2_support import Http2Client, forget_servers
 from tests.server.support import (
     Client,
@@ -233,3 +233,44 @@ def test_a_client_that_does_not_read_the_last_answer(
             client.writer.transport.abort()
 
     run(main(), 60)
+
+
+def test_too_many_connections_are_read_on() -> None:
+    async def main() -> None:
+        options = {"max_connections": 1, "linger_timeout": 30.0}
+        async with serving(echo, **options) as address, await address.connect() as first:
+            first.send(GET)
+            assert (await first.response()).status == 200
+            async with await address.connect() as second:
+                assert (await second.response()).status == 503
+                assert await second.reader.read() == b""
+                # What is sent into a closed connection meets a reset, and then an error.
+                for _ in range(5):
+                    second.send(GET)
+                    first.send(GET)
+                    assert (await first.response()).status == 200
+                assert not second.writer.transport.is_closing()
+            await first.close()
+            while (await address.ask(GET)).status != 200:  # noqa: ASYNC110 - polls, with run's limit
+                await asyncio.sleep(0.01)
+
+    run(main())
+
+
+def test_too_many_that_linger_are_closed() -> None:
+    async def main() -> None:
+        options = {"max_connections": 1, "linger_timeout": 0.2}
+        async with serving(echo, **options) as address, await address.connect() as first:
+            first.send(GET)
+            assert (await first.response()).status == 200
+            async with contextlib.AsyncExitStack() as stack:
+                others = [
+                    await stack.enter_async_context(await address.connect()) for _ in range(100)
+                ]
+                for other in others:
+                    assert (await other.response()).status == 503
+                # None is kept for longer than the others, though none closes by itself.
+                while stats()["connections"] > 1:  # noqa: ASYNC110 - nothing signals it
+                    await asyncio.sleep(0.01)
+
+    run(main())

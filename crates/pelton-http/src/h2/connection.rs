@@ -90,6 +90,16 @@ pub enum Event {
     Refused(StreamId, RequestError),
 }
 
+/// All that is said on a connection that will not be served: none of its requests was looked at, so
+/// that all can be sent again, elsewhere or later. `reason`: for people.
+#[must_use]
+pub fn goodbye(reason: &str) -> Vec<u8> {
+    let mut output = Vec::new();
+    frame::write_settings(&mut output, &[]);
+    frame::write_goaway(&mut output, 0, Code::NoError, reason);
+    output
+}
+
 /// What [`Connection::poll_event`] is to give, or to do first.
 #[derive(Debug)]
 pub(super) enum Due {

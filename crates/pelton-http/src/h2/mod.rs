@@ -17,7 +17,7 @@ mod settings;
 mod stream;
 mod streams;
 
-pub use connection::{Connection, Event};
+pub use connection::{Connection, Event, goodbye};
 pub use error::{Code, Fault};
 pub use frame::PREFACE;
 pub use limits::Limits;

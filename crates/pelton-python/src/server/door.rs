@@ -5,7 +5,7 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use pelton_http::h2::PREFACE;
+use pelton_http::h2::{self, PREFACE};
 use pyo3::prelude::*;
 
 use crate::transport::native::{NativeProtocol, NativeTransport};
@@ -17,6 +17,13 @@ use super::shared::Shared;
 /// A connection that has asked for nothing yet gets so long when the server stops: its first request
 /// may be on its way, and its client could not know better.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+
+/// Connections that linger after they were turned away; beyond them, they are closed at once.
+const TURNED_AWAY_MAX: usize = 64;
+/// What they are told.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
+    content-length: 21\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n\
+    Too many connections\n";
 
 /// A connection once its protocol is known.
 pub(super) trait Served: NativeProtocol {
@@ -40,6 +47,8 @@ pub(super) struct Door {
     held: RefCell<Vec<u8>>,
     /// TLS has agreed on HTTP/1.1: no preface comes.
     agreed_on_http1: Cell<bool>,
+    /// There was no room for it. It has its answer, and lingers.
+    turned_away: Cell<bool>,
     inner: OnceCell<Rc<dyn Served>>,
 }
 
@@ -54,6 +63,7 @@ impl Door {
             transport: RefCell::default(),
             held: RefCell::default(),
             agreed_on_http1: Cell::new(false),
+            turned_away: Cell::new(false),
             inner: OnceCell::new(),
         })
     }
@@ -64,8 +74,11 @@ impl Door {
             return inner.tick(py);
         }
         let limits = &self.shared.options.limits;
-        let patience =
-            if self.held.borrow().is_empty() { limits.keep_alive } else { limits.head_timeout };
+        let patience = match self.held.borrow().is_empty() {
+            _ if self.turned_away.get() => limits.linger,
+            true => limits.keep_alive,
+            false => limits.head_timeout,
+        };
         if self.shared.now().saturating_sub(self.opened) >= patience {
             self.close(py);
         }
@@ -75,6 +88,7 @@ impl Door {
     pub(super) fn shutdown(&self, py: Python<'_>) {
         match self.inner.get() {
             Some(inner) => inner.shutdown(py),
+            None if self.turned_away.get() => self.close(py),
             None => self.close_soon(),
         }
     }
@@ -140,17 +154,33 @@ impl Door {
         }
     }
 
-    /// Too many connections: the client may come again.
-    fn turn_away(&self, py: Python<'_>, transport: &dyn NativeTransport) {
-        self.shared.counters.rejected.add(1);
-        self.shared.counters.count_status(503);
-        transport.write(
-            py,
-            b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 21\r\n\
-              content-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n\
-              Too many connections\n",
-        );
-        transport.close(py);
+    /// Too many connections: the client may come again. It is read on for a moment, its bytes
+    /// dropped: what it sends into a closed connection would take the answer from it.
+    fn turn_away(&self, py: Python<'_>, transport: Rc<dyn NativeTransport>) {
+        let shared = &self.shared;
+        shared.counters.rejected.add(1);
+        let agreed_on_http2 = transport.alpn().as_deref() == Some(b"h2");
+        if agreed_on_http2 {
+            transport.write(py, &h2::goodbye("too many connections"));
+        } else {
+            shared.counters.count_status(503);
+            transport.write(py, TOO_MANY);
+        }
+        if shared.turned_away.get() >= TURNED_AWAY_MAX {
+            return transport.close(py);
+        }
+        shared.turned_away.set(shared.turned_away.get() + 1);
+        self.turned_away.set(true);
+        transport.write_eof(py);
+        self.keep(transport);
+    }
+
+    /// From here on the server knows of it.
+    fn keep(&self, transport: Rc<dyn NativeTransport>) {
+        *self.transport.borrow_mut() = Some(transport);
+        if let Some(me) = self.me.upgrade() {
+            self.shared.add_connection(self.id, me);
+        }
     }
 }
 
@@ -160,15 +190,12 @@ impl NativeProtocol for Door {
     }
 
     fn connection_made(&self, py: Python<'_>, transport: Rc<dyn NativeTransport>) {
-        if self.shared.connections.borrow().len() >= self.shared.options.max_connections {
-            return self.turn_away(py, transport.as_ref());
+        if self.shared.is_full() {
+            return self.turn_away(py, transport);
         }
         self.shared.counters.accepted.add(1);
         let agreed = transport.alpn();
-        *self.transport.borrow_mut() = Some(transport);
-        if let Some(me) = self.me.upgrade() {
-            self.shared.add_connection(self.id, me);
-        }
+        self.keep(transport);
         match agreed.as_deref() {
             Some(b"h2") => self.begin(py, Http2Connection::new(self.shared.clone()), b""),
             Some(_) => self.agreed_on_http1.set(true),
@@ -182,6 +209,7 @@ impl NativeProtocol for Door {
     fn data_received(&self, py: Python<'_>, data: &[u8]) {
         match self.inner.get() {
             Some(inner) => inner.data_received(py, data),
+            None if self.turned_away.get() => {}
             None => self.decide(py, data),
         }
     }
@@ -211,6 +239,9 @@ impl NativeProtocol for Door {
         }
         let transport = self.transport.borrow_mut().take();
         drop(transport);
+        if self.turned_away.take() {
+            self.shared.turned_away.set(self.shared.turned_away.get() - 1);
+        }
         self.shared.remove_connection(py, self.id);
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub(super) stamp: RefCell<Stamp>,
     /// The open connections.
     pub(super) connections: RefCell<HashMap<u64, Rc<Door>>>,
+    /// Those of them that there was no room for, which have been told so.
+    pub(super) turned_away: Cell<usize>,
     /// Tasks of requests that did not end in their first step. Asyncio itself holds them weakly.
     pub(super) tasks: RefCell<HashMap<u64, Py<PyAny>>>,
     /// Called once when the last connection and the last task are gone.
@@ -87,6 +89,7 @@ impl Shared {
             access_log,
             stamp: RefCell::new(stamp),
             connections: RefCell::default(),
+            turned_away: Cell::new(0),
             tasks: RefCell::default(),
             on_idle: RefCell::default(),
             shutting_down: Cell::new(false),
@@ -114,6 +117,12 @@ impl Shared {
             let copy = pyo3::ffi::PyContext_Copy(self.context.as_ptr());
             Bound::from_owned_ptr_or_err(py, copy)
         }
+    }
+
+    /// Whether there is no room for another connection.
+    pub(super) fn is_full(&self) -> bool {
+        let served = self.connections.borrow().len() - self.turned_away.get();
+        served >= self.options.max_connections
     }
 
     /// Whether so many requests are under way that another is answered 503.
