@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo check test lint format docs fuzz conformance loom soak soak-web chaos clean \
         bench bench-loop bench-echo bench-idle bench-tls bench-observe bench-web bench-asgi bench-https bench-ws \
-        bench-http2 bench-jobs bench-growth
+        bench-http2 bench-latency bench-jobs bench-growth
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1#/p' $(MAKEFILE_LIST) | awk -F'#' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -52,9 +52,9 @@ fuzz: ## fuzz the parsers for FUZZ_SECONDS each (default 60)
 	@scripts/fuzz
 
 bench: build ## all benchmarks beside the peers; QUICK=1 for a smoke run; ARGS for more
-	@scripts/bench loop echo idle tls observe web asgi https ws http2 jobs
+	@scripts/bench loop echo idle tls observe web asgi https ws http2 latency jobs
 
-bench-loop bench-echo bench-idle bench-tls bench-observe bench-web bench-asgi bench-https bench-ws bench-http2 bench-jobs bench-growth: build ## one benchmark
+bench-loop bench-echo bench-idle bench-tls bench-observe bench-web bench-asgi bench-https bench-ws bench-http2 bench-latency bench-jobs bench-growth: build ## one benchmark
 	@scripts/bench $(@:bench-%=%)
 
 clean: ## remove what was built and installed here
