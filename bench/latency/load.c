@@ -9,7 +9,7 @@
 #include "../echo/net.h"
 
 #define WARM_UP 0.5  /* seconds at the same rate, not counted */
-#define PATIENCE 5.0 /* seconds for the last answers */
+#define PATIENCE 30.0 /* seconds for the last answers */
 #define BUFFER 65536
 
 struct client {
