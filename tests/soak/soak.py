@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,52 @@ OBJECTS_SLACK = 500
 QUIET_S = 60
 
 
+class Served:
+    """A server in a process of its own, which says what it holds when it is asked."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def by(cls, module: str, *arguments: str) -> AsyncIterator[Served]:
+        """The server that this program is, while the block runs."""
+        served = cls(await start(module, *arguments))
+        try:
+            yield served
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                served._process.kill()
+            await served._process.wait()
+
+    async def answer(self) -> dict[str, Any]:
+        """Its next line."""
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the server ended with status {await self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    async def held(self) -> Held:
+        """What it holds now."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        return Held(**await self.answer())
+
+    async def quiet(self) -> Held:
+        """What it holds when its connections and tasks are gone, or do not go."""
+        deadline = asyncio.get_running_loop().time() + QUIET_S
+        held = await self.held()
+        while (held.connections or held.transports or held.tasks > 0) and (
+            asyncio.get_running_loop().time() < deadline
+        ):
+            await asyncio.sleep(0.1)
+            held = await self.held()
+        say(f"the server holds {held}")
+        return held
+
+
 class Soak:
     """The conductor of a server and its loads."""
 
@@ -42,27 +88,21 @@ class Soak:
         self._connections = connections
         self._kinds = kinds
         self._seed = seed
-        self._server: asyncio.subprocess.Process
         self._addresses: dict[str, Any]
 
     async def run(self, seconds: float) -> list[str]:
         """Everything that is wrong; empty for a pass."""
         with tempfile.TemporaryDirectory(prefix="pelton-soak-") as folder:
             make_certificate(Path(folder))
-            self._server = await start("tests.soak.server", str(self._connections), folder)
-            try:
-                addresses = await self._answer()
+            async with Served.by("tests.soak.server", str(self._connections), folder) as server:
+                addresses = await server.answer()
                 self._addresses = {kind: addresses[kind] for kind in self._kinds or addresses}
                 # Descriptors are compared with a server that has served nobody; memory is not.
-                fresh = await self._held()
+                fresh = await server.held()
                 wrong = await self._load(folder, seconds / 4, self._seed)
-                before = await self._quiet()
+                before = await server.quiet()
                 wrong += await self._load(folder, seconds * 3 / 4, self._seed + 1)
-                after = await self._quiet()
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    self._server.kill()
-                await self._server.wait()
+                after = await server.quiet()
         return wrong + compare(fresh, before, after)
 
     async def _load(self, folder: str, seconds: float, seed: int) -> list[str]:
@@ -91,31 +131,6 @@ class Soak:
         if found["fds_leaked"]:
             wrong.append(f"the load still has {found['fds_leaked']} descriptors")
         return wrong
-
-    async def _quiet(self) -> Held:
-        """What the server holds when its connections are gone, or do not go."""
-        deadline = asyncio.get_running_loop().time() + QUIET_S
-        held = await self._held()
-        while (held.connections or held.transports) and (
-            asyncio.get_running_loop().time() < deadline
-        ):
-            await asyncio.sleep(0.1)
-            held = await self._held()
-        say(f"the server holds {held}")
-        return held
-
-    async def _held(self) -> Held:
-        assert self._server.stdin is not None
-        self._server.stdin.write(b"\n")
-        return Held(**await self._answer())
-
-    async def _answer(self) -> dict[str, Any]:
-        assert self._server.stdout is not None
-        line = await self._server.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the server ended with status {await self._server.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
 
 def compare(fresh: Held, before: Held, after: Held) -> list[str]:

@@ -1,4 +1,5 @@
-"""A soak of the web server: slow, rude and dying clients among honest ones, under a seed.
+"""A soak of the web server: slow, rude and dying clients among honest ones, under a seed, on
+HTTP/1.1, HTTP/2, WebSockets and TLS.
 
 ``python -m tests.soak.web`` (``make soak-web``). Honest clients are served alone first, then in a
 storm. At the end nothing may be left, no honest answer may have been wrong, and what honest clients
@@ -9,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import random
 import sys
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.soak.held import Held
-from tests.soak.soak import QUIET_S, compare, say, start
+from tests.soak.soak import Served, compare, say, start
 
-HONEST = 8
+HONEST = 12
 #: Honest clients may wait this many times as long in a storm, at their 99th percentile.
 SLOWER_MAX = 2.0
 
@@ -30,26 +29,20 @@ class WebSoak:
     def __init__(self, rude: int, seed: int) -> None:
         self._rude = rude
         self._seed = seed
-        self._server: asyncio.subprocess.Process
         self._address: dict[str, Any]
         self.p99: dict[str, float] = {}
         """What honest clients waited, in seconds: `calm` and `storm`."""
 
     async def run(self, seconds: float) -> list[str]:
         """Everything that is wrong but for times; empty for a pass."""
-        self._server = await start("tests.soak.web_server", str(self._rude + 100))
-        try:
-            split = urlsplit((await self._answer())["url"])
-            self._address = {"host": split.hostname, "port": split.port}
+        async with Served.by("tests.soak.web_server", str(self._rude + 100)) as server:
+            plain, secure = map(urlsplit, (await server.answer())["urls"])
+            self._address = {"host": plain.hostname, "port": plain.port, "tls_port": secure.port}
             wrong = await self._phase("warm", seconds / 8, self._rude)
-            before = await self._quiet()
+            before = await server.quiet()
             wrong += await self._phase("calm", seconds / 4, 0)
             wrong += await self._phase("storm", seconds * 5 / 8, self._rude)
-            after = await self._quiet()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                self._server.kill()
-            await self._server.wait()
+            after = await server.quiet()
         return wrong + compare(before, before, after)
 
     async def _phase(self, name: str, seconds: float, rude: int) -> list[str]:
@@ -60,6 +53,7 @@ class WebSoak:
             others = self._clients(orders | {"honest": False, "clients": rude})
             found, storm = await asyncio.gather(honest, others)
             say(f"{name}: {sum(storm['counts'].values())} rude lives")
+            say("  ".join(f"{what} {count}" for what, count in sorted(storm["counts"].items())))
         else:
             found = await honest
         times = sorted(found["times"])
@@ -77,35 +71,10 @@ class WebSoak:
         found: dict[str, Any] = json.loads(output.splitlines()[-1])
         return found
 
-    async def _quiet(self) -> Held:
-        """What the server holds when its connections are gone, or do not go."""
-        deadline = asyncio.get_running_loop().time() + QUIET_S
-        held = await self._held()
-        while (held.connections or held.transports or held.tasks > 0) and (
-            asyncio.get_running_loop().time() < deadline
-        ):
-            await asyncio.sleep(0.1)
-            held = await self._held()
-        say(f"the server holds {held}")
-        return held
-
-    async def _held(self) -> Held:
-        assert self._server.stdin is not None
-        self._server.stdin.write(b"\n")
-        return Held(**await self._answer())
-
-    async def _answer(self) -> dict[str, Any]:
-        assert self._server.stdout is not None
-        line = await self._server.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the server ended with status {await self._server.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rude", type=int, default=100, help="rude clients at a time")
+    parser.add_argument("--rude", type=int, default=300, help="rude clients at a time")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     options = parser.parse_args()

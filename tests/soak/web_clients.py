@@ -10,162 +10,129 @@ import asyncio
 import contextlib
 import json
 import random
-import socket
-import struct
 import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-GET = b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n"
-POST = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n%s\r\n"
+from tests.server.http2_support import Http2Client
+from tests.soak import rude, rude_http2, rude_tls, rude_websocket
+from tests.soak.peer import GET, PATIENCE_S, POST, Peer, connect
+from tests.soak.rude_websocket import TEXT, frame, upgrade
 
-#: The longest that a rude client takes over anything.
-PATIENCE_S = 3.0
-
-
-class Peer:
-    """A connection to the server."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    def send(self, data: bytes) -> None:
-        self.writer.write(data)
-
-    async def answer(self) -> tuple[int, bytes]:
-        """The next response: its status and body."""
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
-        body = await self.reader.readexactly(int(fields[b"content-length"]))
-        return int(head.split(b" ", 2)[1]), body
-
-    def reset(self) -> None:
-        """Dies without a word."""
-        sock: socket.socket = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
-
-
-async def connect(orders: dict[str, Any]) -> Peer:
-    return Peer(*await asyncio.open_connection(orders["host"], orders["port"]))
+Orders = dict[str, Any]
+Exchange = Callable[[int], Awaitable[bool]]
+"""One question, by its number; whether the answer was right."""
 
 
 # --- honest clients -----------------------------------------------------------------------------
 
 
-async def honest(
-    orders: dict[str, Any], until: float, times: list[float], wrong: list[str]
-) -> None:
+def expected(turn: int) -> bytes:
+    return b'{"a":%d}' % turn
+
+
+async def http1(orders: Orders, alpn: str | None) -> tuple[Peer, Exchange]:
     """Asks, reads and compares, on a connection that is kept."""
-    peer = await connect(orders)
+    peer = await connect(orders, alpn)
+
+    async def exchange(turn: int) -> bool:
+        if turn % 2:
+            peer.send(GET % b"/hello")
+            return await peer.answer() == (200, b'{"hello":"world"}')
+        body = expected(turn)
+        peer.send(POST % (b"/echo", b"Content-Length: %d\r\n" % len(body)) + body)
+        return await peer.answer() == (200, body)
+
+    return peer, exchange
+
+
+async def http2(orders: Orders, alpn: str | None) -> tuple[Peer, Exchange]:
+    """The same on streams of one connection."""
+    peer = await connect(orders, alpn)
+    client = Http2Client(peer.reader, peer.writer)
+    client.begin()
+
+    async def exchange(turn: int) -> bool:
+        body = expected(turn)
+        fields = [("content-type", "application/json")]
+        answer = await client.ask("POST", "/echo", fields, body)
+        client.answers.clear()
+        return (answer.status, answer.body) == (200, body)
+
+    return peer, exchange
+
+
+async def websocket(orders: Orders, alpn: str | None) -> tuple[Peer, Exchange]:
+    """Messages, and their echoes."""
+    peer = await connect(orders, alpn)
+    await upgrade(peer, b"/ws")
+
+    async def exchange(turn: int) -> bool:
+        peer.send(frame(TEXT, expected(turn)))
+        while True:
+            head, size = await peer.reader.readexactly(2)
+            payload = await peer.reader.readexactly(size)
+            if head == 0x80 | TEXT:
+                return payload == expected(turn)
+            peer.send(frame(10, payload))  # a ping's answer
+
+    return peer, exchange
+
+
+HONEST = [
+    (http1, None),
+    (http1, "http/1.1"),
+    (http2, None),
+    (http2, "h2"),
+    (websocket, None),
+    (websocket, "http/1.1"),
+]
+
+
+async def honest(
+    orders: Orders, slot: int, until: float, times: list[float], wrong: list[str]
+) -> None:
+    begin, alpn = HONEST[slot % len(HONEST)]
+    peer, exchange = await begin(orders, alpn)
     turn = 0
     while time.monotonic() < until:
         turn += 1
-        if turn % 2:
-            request, expected = GET % b"/hello", b'{"hello":"world"}'
-        else:
-            expected = b'{"a":%d}' % turn
-            request = POST % (b"/echo", b"Content-Length: %d\r\n" % len(expected)) + expected
         before = time.perf_counter()
-        peer.send(request)
-        got = await peer.answer()
+        right = await exchange(turn)
         times.append(time.perf_counter() - before)
-        if got != (200, expected):
-            wrong.append(f"{got} instead of {expected!r}")
+        if not right:
+            wrong.append(f"{begin.__name__} over {alpn}: answer {turn} is wrong")
         await asyncio.sleep(0.002)
     peer.writer.close()
 
 
 # --- rude ones ----------------------------------------------------------------------------------
 
-
-async def dribbles_a_head(peer: Peer, dice: random.Random) -> None:
-    for byte in GET % b"/hello" + b"X-Never-Ends: " * 50:
-        peer.send(bytes([byte]))
-        await asyncio.sleep(dice.uniform(0, 0.05))
-
-
-async def dribbles_a_body(peer: Peer, dice: random.Random) -> None:
-    peer.send(POST % (b"/raw", b"Content-Length: 1000\r\n"))
-    for _ in range(dice.randrange(1, 60)):
-        peer.send(b"x")
-        await asyncio.sleep(0.05)
-
-
-async def reads_slowly(peer: Peer, dice: random.Random) -> None:
-    peer.send(GET % dice.choice([b"/stream", b"/file"]))
-    for _ in range(dice.randrange(1, 40)):
-        await peer.reader.read(1000)
-        await asyncio.sleep(0.05)
-
-
-async def never_reads(peer: Peer, dice: random.Random) -> None:
-    peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    peer.send((GET % dice.choice([b"/stream", b"/file", b"/hello"])) * dice.randrange(1, 100))
-    await asyncio.sleep(PATIENCE_S)
-
-
-async def dies_in_mid_answer(peer: Peer, dice: random.Random) -> None:
-    peer.send(GET % dice.choice([b"/stream", b"/file", b"/late"]))
-    await asyncio.sleep(dice.uniform(0, 0.1))
-
-
-async def dies_in_mid_body(peer: Peer, dice: random.Random) -> None:
-    peer.send(POST % (b"/raw", b"Transfer-Encoding: chunked\r\n") + b"64\r\nxx")
-    await asyncio.sleep(dice.uniform(0, 0.1))
-
-
-async def closes_its_half(peer: Peer, dice: random.Random) -> None:
-    peer.send((GET % b"/late") * dice.randrange(1, 4))
-    peer.writer.write_eof()
-    await peer.reader.read()
-
-
-async def talks_nonsense(peer: Peer, dice: random.Random) -> None:
-    peer.send(dice.randbytes(dice.randrange(1, 2000)))
-    await peer.reader.read()
-
-
-async def says_too_much(peer: Peer, dice: random.Random) -> None:
-    peer.send(POST % (b"/raw", b"Content-Length: 9000000\r\n") + b"x" * dice.randrange(1 << 20))
-    await peer.reader.read()
-
-
-async def promises_a_body(peer: Peer, dice: random.Random) -> None:
-    peer.send(POST % (b"/raw", b"Expect: 100-continue\r\nContent-Length: 9\r\n"))
-    await peer.reader.read(100)
-    await asyncio.sleep(dice.uniform(0, 0.5))
-
-
-async def says_nothing(peer: Peer, dice: random.Random) -> None:
-    await asyncio.sleep(dice.uniform(0, PATIENCE_S))
-
-
-Rudeness = Callable[[Peer, random.Random], Awaitable[None]]
-MANNERS: list[Rudeness] = [
-    dribbles_a_head,
-    dribbles_a_body,
-    reads_slowly,
-    never_reads,
-    dies_in_mid_answer,
-    dies_in_mid_body,
-    closes_its_half,
-    talks_nonsense,
-    says_too_much,
-    promises_a_body,
-    says_nothing,
+#: What is rude to what, and how often: the protocol, what TLS agrees on, the manners.
+SCENES: list[tuple[str, str | None, list[rude.Rudeness], int]] = [
+    ("HTTP/1.1", None, rude.MANNERS, 4),
+    ("HTTP/1.1 by TLS", "http/1.1", rude.MANNERS, 2),
+    ("HTTP/2", None, rude_http2.MANNERS, 2),
+    ("HTTP/2 by TLS", "h2", rude_http2.MANNERS, 1),
+    ("WebSocket", None, rude_websocket.MANNERS, 2),
+    ("WebSocket by TLS", "http/1.1", rude_websocket.MANNERS, 1),
+    ("TLS", None, rude_tls.MANNERS, 2),
 ]
 
 
-async def rude(orders: dict[str, Any], slot: int, until: float, counts: Counter[str]) -> None:
+async def be_rude(orders: Orders, slot: int, until: float, counts: Counter[str]) -> None:
     """One rude client after another."""
     dice = random.Random(f"{orders['seed']} {slot}")
+    weights = [scene[3] for scene in SCENES]
     while time.monotonic() < until:
-        manner = dice.choice(MANNERS)
+        [(name, alpn, manners, _)] = dice.choices(SCENES, weights)
+        manner = dice.choice(manners)
+        there = orders | {"port": orders["tls_port"]} if name == "TLS" else orders
         with contextlib.suppress(OSError, EOFError, TimeoutError):
-            peer = await connect(orders)
+            async with asyncio.timeout(PATIENCE_S):
+                peer = await connect(there, alpn)
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     await manner(peer, dice)
@@ -173,7 +140,7 @@ async def rude(orders: dict[str, Any], slot: int, until: float, counts: Counter[
                 if dice.random() < 0.5:
                     peer.reset()
                 peer.writer.close()
-        counts[manner.__name__] += 1
+        counts[f"{name}: {manner.__name__}"] += 1
         await asyncio.sleep(dice.uniform(0, 0.1))
 
 
@@ -186,9 +153,9 @@ async def main() -> None:
     async with asyncio.TaskGroup() as group:
         for slot in range(orders["clients"]):
             if orders["honest"]:
-                group.create_task(honest(orders, until, times, wrong))
+                group.create_task(honest(orders, slot, until, times, wrong))
             else:
-                group.create_task(rude(orders, slot, until, counts))
+                group.create_task(be_rude(orders, slot, until, counts))
     print(json.dumps({"times": times, "wrong": wrong, "counts": counts}))
 
 

@@ -6,6 +6,8 @@ It prints its address as a line of JSON; each line on its input is answered by a
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import gc
 import json
 import sys
@@ -18,9 +20,10 @@ from typing import Any
 import pelton
 from pelton import observe
 from pelton.server import Config, Server, stats
-from pelton.web import FastAPI, Request
+from pelton.web import FastAPI, Request, WebSocket, WebSocketDisconnect
 from pelton.web.responses import FileResponse, StreamingResponse
 from tests.soak.held import Held, raise_limit
+from tests.soak.soak import make_certificate
 
 FILE_BYTES = 4 << 20
 
@@ -31,6 +34,11 @@ LIMITS: dict[str, Any] = {
     "write_timeout": 2.0,
     "keep_alive": 2.0,
     "linger_timeout": 0.5,
+    "handshake_timeout": 2.0,
+    "ws_ping_interval": 1.0,
+    "ws_ping_timeout": 1.0,
+    "ws_close_timeout": 1.0,
+    "ws_max_message": 1 << 20,
     "max_body": 1 << 20,
     "lifespan": "off",
 }
@@ -69,24 +77,40 @@ def make_app(file: Path) -> FastAPI:
         await asyncio.sleep(0.05)
         return {"late": "yes"}
 
+    @app.websocket("/ws")
+    async def echoes(socket: WebSocket) -> None:
+        await socket.accept()
+        with contextlib.suppress(WebSocketDisconnect):
+            while (message := await socket.receive())["type"] == "websocket.receive":
+                await socket.send({**message, "type": "websocket.send"})
+
+    @app.websocket("/flood")
+    async def flood(socket: WebSocket) -> None:
+        await socket.accept()
+        with contextlib.suppress(WebSocketDisconnect):
+            for _ in range(64):
+                await socket.send_bytes(b"x" * 65_536)
+
     return app
 
 
-async def serve(connections: int, file: Path) -> None:
+async def serve(connections: int, folder: Path) -> None:
     complaints: list[str] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda loop, context: complaints.append(str(context)[:300]))
-    started = asyncio.Event()
+    file = folder / "file"
+    file.write_bytes(b"f" * FILE_BYTES)
+    make_certificate(folder)
     config = Config(port=0, max_connections=connections, **LIMITS)
-    server = Server(make_app(file), config, on_started=started.set)
-    serving = asyncio.create_task(server.serve())
-    waiting = asyncio.create_task(started.wait())
-    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
-    if serving.done():
-        await serving
+    tls = dataclasses.replace(
+        config, ssl_certfile=(str(folder / "cert.pem"),), ssl_keyfile=(str(folder / "key.pem"),)
+    )
+    app = make_app(file)
+    plain, secure = await started(Server(app, config)), await started(Server(app, tls))
     own_tasks = len(asyncio.all_tasks())
     own_transports = observe.loop_stats().transports
-    print(json.dumps({"url": server.addresses[0]}), flush=True)
+    urls = [plain.addresses[0], secure.addresses[0]]
+    print(json.dumps({"urls": urls}), flush=True)
     while await loop.run_in_executor(None, sys.stdin.readline):
         gc.collect()
         held = Held.now(
@@ -96,16 +120,26 @@ async def serve(connections: int, file: Path) -> None:
             complaints=complaints,
         )
         print(json.dumps(asdict(held)), flush=True)
-    server.stop()
-    await serving
+
+
+_serving: set[asyncio.Task[None]] = set()
+
+
+async def started(server: Server) -> Server:
+    """The server, once it accepts; it serves as long as the process lives."""
+    serving = asyncio.create_task(server.serve())
+    _serving.add(serving)
+    while not server.addresses:
+        if serving.done():
+            await serving
+        await asyncio.sleep(0.01)
+    return server
 
 
 def main() -> None:
     connections = raise_limit(int(sys.argv[1]))
     with tempfile.TemporaryDirectory(prefix="pelton-soak-web-") as folder:
-        file = Path(folder, "file")
-        file.write_bytes(b"f" * FILE_BYTES)
-        pelton.run(serve(connections, file))
+        pelton.run(serve(connections, Path(folder)))
 
 
 if __name__ == "__main__":
