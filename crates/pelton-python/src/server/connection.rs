@@ -1,6 +1,6 @@
 //! One client's connection: between the loop's transport and the engine.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 
@@ -15,14 +15,13 @@ use super::awaitable::Waiters;
 use super::carrier::{Carrier, FieldIter};
 use super::dispatch::OVERLOADED;
 use super::door::Served;
+use super::link::Link;
 use super::origin::Addresses;
 use super::request::Request;
 use super::shared::Shared;
 use super::websocket::Session;
 use super::{dispatch, websocket};
 
-/// The transport's queue: above the first number of bytes applications wait, until the second.
-const WRITE_LIMITS: (usize, usize) = (256 * 1024, 64 * 1024);
 /// Responses of a pipeline are handed to the transport in pieces of about this size.
 const FLUSH_ABOVE: usize = 64 * 1024;
 
@@ -33,14 +32,10 @@ pub(super) struct HttpConnection {
     /// Those who wait for room in the transport's queue.
     writers: Waiters,
     me: Weak<Self>,
-    transport: RefCell<Option<Rc<dyn NativeTransport>>>,
+    link: Link,
     current: RefCell<Option<Rc<Request>>>,
     session: RefCell<Option<Rc<Session>>>,
-    addresses: OnceCell<Addresses>,
     advancing: Cell<bool>,
-    reading_paused: Cell<bool>,
-    writing_paused: Cell<bool>,
-    closing: Cell<bool>,
     /// Our side has ended; what still comes is dropped.
     lingering: Cell<bool>,
 }
@@ -53,14 +48,10 @@ impl HttpConnection {
             engine: RefCell::new(engine),
             writers: Waiters::default(),
             me: me.clone(),
-            transport: RefCell::default(),
+            link: Link::default(),
             current: RefCell::default(),
             session: RefCell::default(),
-            addresses: OnceCell::new(),
             advancing: Cell::new(false),
-            reading_paused: Cell::new(false),
-            writing_paused: Cell::new(false),
-            closing: Cell::new(false),
             lingering: Cell::new(false),
         })
     }
@@ -76,21 +67,9 @@ impl HttpConnection {
 
     fn write_if_long(&self, py: Python<'_>) {
         if self.engine.borrow().poll_output().len() > FLUSH_ABOVE
-            && let Some(transport) = self.transport.borrow().clone()
+            && let Some(transport) = self.link.transport()
         {
             self.write_output(py, transport.as_ref());
-        }
-    }
-
-    fn set_reading(&self, transport: &dyn NativeTransport, wanted: bool) {
-        if wanted != self.reading_paused.get() {
-            return;
-        }
-        self.reading_paused.set(!wanted);
-        if wanted {
-            transport.resume_reading();
-        } else {
-            transport.pause_reading();
         }
     }
 
@@ -189,15 +168,7 @@ impl HttpConnection {
 
     /// The engine answered for us.
     fn on_refused(&self, py: Python<'_>, error: RequestError) {
-        let counters = &self.shared.counters;
-        counters.refused.add(1);
-        counters.count_status(error.status());
-        self.shared.log_message(
-            py,
-            "debug",
-            &format!("refused a request of {}: {error}", self.client_text()),
-        );
-        self.shared.log_refused(py, &self.client_text(), error.status());
+        self.shared.note_refused(py, &self.client_text(), error);
         self.lost_request(py);
     }
 
@@ -219,17 +190,11 @@ impl Carrier for HttpConnection {
     }
 
     fn addresses(&self, py: Python<'_>) -> PyResult<&Addresses> {
-        if let Some(addresses) = self.addresses.get() {
-            return Ok(addresses);
-        }
-        let transport = self.transport.borrow().clone();
-        let addresses = Addresses::new(py, transport.as_deref())?;
-        Ok(self.addresses.get_or_init(|| addresses))
+        self.link.addresses(py)
     }
 
     fn client_text(&self) -> String {
-        let peer = self.transport.borrow().as_ref().and_then(|transport| transport.peer());
-        peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string())
+        self.link.client_text()
     }
 
     fn take_body(&self, py: Python<'_>) -> PyResult<Option<(Py<PyBytes>, bool)>> {
@@ -268,11 +233,11 @@ impl Carrier for HttpConnection {
     }
 
     fn is_writing_paused(&self) -> bool {
-        self.writing_paused.get()
+        self.link.writing_paused.get()
     }
 
     fn queued(&self) -> usize {
-        self.transport.borrow().as_ref().map_or(0, |transport| transport.write_buffer_len())
+        self.link.queued()
     }
 
     fn writers(&self) -> &Waiters {
@@ -302,8 +267,7 @@ impl Carrier for HttpConnection {
         part: FilePart,
         more: bool,
     ) -> Result<Option<FilePart>, ResponseError> {
-        let transport = self.transport.borrow().clone();
-        let transport = transport.filter(|transport| transport.sends_files());
+        let transport = self.link.transport().filter(|transport| transport.sends_files());
         if transport.is_none() && self.engine.borrow().takes_body() {
             return Ok(Some(part));
         }
@@ -367,7 +331,7 @@ impl Carrier for HttpConnection {
             self.write_if_long(py);
             return;
         }
-        while !self.writing_paused.get() {
+        while !self.link.writing_paused.get() {
             let event = {
                 let stamp = self.shared.stamp.borrow();
                 self.engine.borrow_mut().poll_event(self.shared.now(), &stamp)
@@ -384,7 +348,7 @@ impl Carrier for HttpConnection {
     }
 
     fn flush(&self, py: Python<'_>) {
-        let Some(transport) = self.transport.borrow().clone() else { return };
+        let Some(transport) = self.link.transport() else { return };
         self.write_output(py, transport.as_ref());
         let (mut fate, mut wants_read) = {
             let engine = self.engine.borrow();
@@ -400,19 +364,19 @@ impl Carrier for HttpConnection {
             });
         }
         match fate {
-            Fate::Open => self.set_reading(transport.as_ref(), wants_read),
+            Fate::Open => self.link.set_reading(transport.as_ref(), wants_read),
             Fate::Linger => {
                 if !self.lingering.replace(true) {
                     transport.write_eof(py);
                 }
-                self.set_reading(transport.as_ref(), true);
+                self.link.set_reading(transport.as_ref(), true);
             }
-            Fate::Close if !self.closing.replace(true) => {
+            Fate::Close if !self.link.closing.replace(true) => {
                 self.lost_request(py);
                 transport.close(py);
             }
             Fate::Abort => {
-                if !self.closing.replace(true) {
+                if !self.link.closing.replace(true) {
                     self.lost_request(py);
                 }
                 // Also where it was closing: the client does not take what is left.
@@ -466,9 +430,7 @@ impl Served for HttpConnection {
 
     fn abort(&self, py: Python<'_>) {
         self.engine.borrow_mut().abort();
-        if let Some(transport) = self.transport.borrow().as_ref() {
-            transport.abort(py);
-        }
+        self.link.abort(py);
     }
 }
 
@@ -478,8 +440,7 @@ impl NativeProtocol for HttpConnection {
     }
 
     fn connection_made(&self, _py: Python<'_>, transport: Rc<dyn NativeTransport>) {
-        transport.set_write_limits(WRITE_LIMITS.0, WRITE_LIMITS.1);
-        *self.transport.borrow_mut() = Some(transport);
+        self.link.connect(transport);
     }
 
     fn data_received(&self, py: Python<'_>, data: &[u8]) {
@@ -506,7 +467,7 @@ impl NativeProtocol for HttpConnection {
             return false;
         }
         self.advance(py);
-        if self.closing.get() {
+        if self.link.closing.get() {
             return false;
         }
         // The client may only have closed its own side: what is under way is answered, unless the
@@ -519,11 +480,11 @@ impl NativeProtocol for HttpConnection {
     }
 
     fn pause_writing(&self, _py: Python<'_>) {
-        self.writing_paused.set(true);
+        self.link.writing_paused.set(true);
     }
 
     fn resume_writing(&self, py: Python<'_>) {
-        self.writing_paused.set(false);
+        self.link.writing_paused.set(false);
         if let Err(error) = self.writers.wake(py) {
             self.shared.log_error(py, "Error in the server", &error);
         }
@@ -534,8 +495,7 @@ impl NativeProtocol for HttpConnection {
         if error.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
             self.shared.log_message(py, "error", "A file became shorter while it was sent");
         }
-        self.closing.set(true);
-        self.writing_paused.set(false);
+        self.link.lose();
         self.engine.borrow_mut().handle_eof();
         let session = self.session.borrow_mut().take();
         if let Some(session) = &session {
@@ -545,7 +505,6 @@ impl NativeProtocol for HttpConnection {
         if let Some(Err(error)) = session.map(|session| session.lost(py)) {
             self.shared.log_error(py, "Error while ending a connection", &error);
         }
-        let transport = self.transport.borrow_mut().take();
-        drop(transport);
+        self.link.release();
     }
 }

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use crate::event_loop::NativeTimer;
 use crate::transport::native::NativeTransport;
 
+use super::link::peer_text;
 use super::shared::Shared;
 
 /// When the server stops, those who shake hands get so long: their clients could not know better.
@@ -122,8 +123,7 @@ impl Lobby {
         let late = self.waiting.borrow_mut().remove(&id);
         self.count();
         if let Some(late) = late {
-            let peer =
-                late.transport.peer().map_or_else(|| "-".to_owned(), |peer| peer.to_string());
+            let peer = peer_text(Some(&*late.transport));
             self.note_failure(py, &format!("{peer} did not finish its handshake in time"));
             late.transport.abort(py);
         }

@@ -19,6 +19,7 @@ mod guard;
 mod header_names;
 mod http2;
 mod http_server;
+mod link;
 mod lobby;
 mod message;
 mod options;

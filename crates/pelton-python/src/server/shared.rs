@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pelton_http::h1::Stamp;
+use pelton_http::h1::{RequestError, Stamp};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -157,8 +157,16 @@ impl Shared {
         }
     }
 
+    /// A connection itself answered a request, which no application has seen.
+    pub(super) fn note_refused(&self, py: Python<'_>, client: &str, error: RequestError) {
+        self.counters.refused.add(1);
+        self.counters.count_status(error.status());
+        self.log_message(py, "debug", &format!("refused a request of {client}: {error}"));
+        self.log_refused(py, client, error.status());
+    }
+
     /// The access log's line for a request that was too malformed to be read.
-    pub(super) fn log_refused(&self, py: Python<'_>, client: &str, status: u16) {
+    fn log_refused(&self, py: Python<'_>, client: &str, status: u16) {
         let Some(access_log) = &self.access_log else { return };
         let ended = Ended { client, head: None, status, bytes: 0, elapsed: Duration::ZERO };
         if let Err(error) = access_log.log(py, &ended) {

@@ -1,6 +1,6 @@
 //! One client's HTTP/2 connection: between the loop's transport and the engine.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 
@@ -14,15 +14,12 @@ use crate::transport::native::{NativeProtocol, NativeTransport};
 
 use super::super::carrier::Carrier;
 use super::super::door::Served;
-use super::super::origin::Addresses;
+use super::super::link::Link;
 use super::super::request::Request;
 use super::super::shared::Shared;
 use super::super::websocket::Session;
 use super::super::{dispatch, websocket};
 use super::stream::Http2Stream;
-
-/// The transport's queue: above the first number of bytes the streams wait, until the second.
-const WRITE_LIMITS: (usize, usize) = (256 * 1024, 64 * 1024);
 
 /// A connection and the streams that somebody works on.
 pub(in crate::server) struct Http2Connection {
@@ -33,12 +30,8 @@ pub(in crate::server) struct Http2Connection {
     /// Streams whose applications ended while the engine was busy.
     pub(super) ended: RefCell<Vec<StreamId>>,
     me: Weak<Self>,
-    transport: RefCell<Option<Rc<dyn NativeTransport>>>,
-    addresses: OnceCell<Addresses>,
+    pub(super) link: Link,
     advancing: Cell<bool>,
-    reading_paused: Cell<bool>,
-    writing_paused: Cell<bool>,
-    closing: Cell<bool>,
 }
 
 /// What a stream carries.
@@ -59,39 +52,9 @@ impl Http2Connection {
             work: RefCell::default(),
             ended: RefCell::default(),
             me: me.clone(),
-            transport: RefCell::default(),
-            addresses: OnceCell::new(),
+            link: Link::default(),
             advancing: Cell::new(false),
-            reading_paused: Cell::new(false),
-            writing_paused: Cell::new(false),
-            closing: Cell::new(false),
         })
-    }
-
-    /// Bytes that the transport has not sent.
-    pub(super) fn queued(&self) -> usize {
-        self.transport.borrow().as_ref().map_or(0, |transport| transport.write_buffer_len())
-    }
-
-    /// Whether the transport has enough for now.
-    pub(super) fn is_writing_paused(&self) -> bool {
-        self.writing_paused.get()
-    }
-
-    /// The addresses of both ends, made when first asked for.
-    pub(super) fn addresses(&self, py: Python<'_>) -> PyResult<&Addresses> {
-        if let Some(addresses) = self.addresses.get() {
-            return Ok(addresses);
-        }
-        let transport = self.transport.borrow().clone();
-        let addresses = Addresses::new(py, transport.as_deref())?;
-        Ok(self.addresses.get_or_init(|| addresses))
-    }
-
-    /// The client's address for people.
-    pub(super) fn client_text(&self) -> String {
-        let peer = self.transport.borrow().as_ref().and_then(|transport| transport.peer());
-        peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string())
     }
 
     /// The response of a request is complete.
@@ -309,22 +272,14 @@ impl Http2Connection {
 
     /// The engine answered for us.
     fn on_refused(&self, py: Python<'_>, id: StreamId, error: RequestError) {
-        let counters = &self.shared.counters;
-        counters.refused.add(1);
-        counters.count_status(error.status());
-        self.shared.log_message(
-            py,
-            "debug",
-            &format!("refused a request of {}: {error}", self.client_text()),
-        );
-        self.shared.log_refused(py, &self.client_text(), error.status());
+        self.shared.note_refused(py, &self.link.client_text(), error);
         self.lose(py, id);
     }
 
     /// Gives the transport what the engine has for it; whether that was anything.
     fn write_output(&self, py: Python<'_>) -> bool {
-        let Some(transport) = self.transport.borrow().clone() else { return false };
-        if self.writing_paused.get() {
+        let Some(transport) = self.link.transport() else { return false };
+        if self.link.writing_paused.get() {
             return false;
         }
         let mut engine = self.engine.borrow_mut();
@@ -339,12 +294,12 @@ impl Http2Connection {
     }
 
     fn apply_fate(&self, py: Python<'_>) {
-        let Some(transport) = self.transport.borrow().clone() else { return };
+        let Some(transport) = self.link.transport() else { return };
         let (fate, wants_read, fault) = {
             let engine = self.engine.borrow();
             (engine.poll_fate(), engine.wants_read(), engine.fault())
         };
-        if self.closing.get() {
+        if self.link.closing.get() {
             if fate == Fate::Abort {
                 // The client does not take what is left.
                 transport.abort(py);
@@ -352,15 +307,19 @@ impl Http2Connection {
             return;
         }
         match fate {
-            Fate::Open => self.set_reading(transport.as_ref(), wants_read),
-            Fate::Linger => self.set_reading(transport.as_ref(), true),
+            Fate::Open => self.link.set_reading(transport.as_ref(), wants_read),
+            Fate::Linger => self.link.set_reading(transport.as_ref(), true),
             Fate::Close | Fate::Abort => {
-                self.closing.set(true);
+                self.link.closing.set(true);
                 if let Some(fault) = fault {
                     self.shared.log_message(
                         py,
                         "debug",
-                        &format!("ended a connection of {}: {}", self.client_text(), fault.reason),
+                        &format!(
+                            "ended a connection of {}: {}",
+                            self.link.client_text(),
+                            fault.reason
+                        ),
                     );
                 }
                 self.lose_all(py);
@@ -380,18 +339,6 @@ impl Http2Connection {
         }
     }
 
-    fn set_reading(&self, transport: &dyn NativeTransport, wanted: bool) {
-        if wanted != self.reading_paused.get() {
-            return;
-        }
-        self.reading_paused.set(!wanted);
-        if wanted {
-            transport.resume_reading();
-        } else {
-            transport.pause_reading();
-        }
-    }
-
     fn sockets(&self) -> Vec<(StreamId, Rc<Session>)> {
         let work = self.work.borrow();
         let sockets = work.iter().filter_map(|(id, work)| match work {
@@ -405,7 +352,7 @@ impl Http2Connection {
 impl Served for Http2Connection {
     fn tick(&self, py: Python<'_>) {
         let now = self.shared.now();
-        let queued = self.queued();
+        let queued = self.link.queued();
         for (id, session) in self.sockets() {
             let waiting = queued + self.engine.borrow().backlog(id);
             session.tick(py, now, waiting);
@@ -426,10 +373,7 @@ impl Served for Http2Connection {
 
     fn abort(&self, py: Python<'_>) {
         self.engine.borrow_mut().abort();
-        let transport = self.transport.borrow().clone();
-        if let Some(transport) = transport {
-            transport.abort(py);
-        }
+        self.link.abort(py);
     }
 }
 
@@ -439,8 +383,7 @@ impl NativeProtocol for Http2Connection {
     }
 
     fn connection_made(&self, py: Python<'_>, transport: Rc<dyn NativeTransport>) {
-        transport.set_write_limits(WRITE_LIMITS.0, WRITE_LIMITS.1);
-        *self.transport.borrow_mut() = Some(transport);
+        self.link.connect(transport);
         self.advance(py);
     }
 
@@ -457,11 +400,11 @@ impl NativeProtocol for Http2Connection {
     }
 
     fn pause_writing(&self, _py: Python<'_>) {
-        self.writing_paused.set(true);
+        self.link.writing_paused.set(true);
     }
 
     fn resume_writing(&self, py: Python<'_>) {
-        self.writing_paused.set(false);
+        self.link.writing_paused.set(false);
         let waiting: Vec<_> = self.work.borrow().keys().copied().collect();
         for id in waiting {
             if let Err(error) = self.on_writable(py, id) {
@@ -472,11 +415,9 @@ impl NativeProtocol for Http2Connection {
     }
 
     fn connection_lost(&self, py: Python<'_>, _error: Option<io::Error>) {
-        self.closing.set(true);
-        self.writing_paused.set(false);
+        self.link.lose();
         self.engine.borrow_mut().handle_eof();
         self.lose_all(py);
-        let transport = self.transport.borrow_mut().take();
-        drop(transport);
+        self.link.release();
     }
 }

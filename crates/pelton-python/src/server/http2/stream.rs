@@ -48,11 +48,11 @@ impl Carrier for Http2Stream {
     }
 
     fn addresses(&self, py: Python<'_>) -> PyResult<&Addresses> {
-        self.connection.addresses(py)
+        self.connection.link.addresses(py)
     }
 
     fn client_text(&self) -> String {
-        self.connection.client_text()
+        self.connection.link.client_text()
     }
 
     fn take_body(&self, py: Python<'_>) -> PyResult<Option<(Py<PyBytes>, bool)>> {
@@ -92,11 +92,11 @@ impl Carrier for Http2Stream {
     }
 
     fn queued(&self) -> usize {
-        self.connection.queued() + self.connection.engine.borrow().backlog(self.id)
+        self.connection.link.queued() + self.connection.engine.borrow().backlog(self.id)
     }
 
     fn is_writing_paused(&self) -> bool {
-        self.connection.is_writing_paused()
+        self.connection.link.writing_paused.get()
             || self.connection.engine.borrow_mut().is_paused(self.id)
     }
 
