@@ -36,13 +36,13 @@ use super::outbound::{Outbound, Stamp};
 ///   `None`, [`poll_output`](Self::poll_output), [`poll_fate`](Self::poll_fate).
 #[derive(Debug)]
 pub struct Connection {
-    limits: Arc<Limits>,
+    pub(super) limits: Arc<Limits>,
     /// Bytes not yet parsed are those from `parsed` on.
-    input: Vec<u8>,
-    parsed: usize,
+    pub(super) input: Vec<u8>,
+    pub(super) parsed: usize,
     scanner: Scanner,
-    phase: Phase,
-    decoder: Decoder,
+    pub(super) phase: Phase,
+    pub(super) decoder: Decoder,
     /// Decoded and not yet taken.
     body: Vec<u8>,
     /// The body grew, or ended, since the last `Event::Body`.
@@ -52,21 +52,21 @@ pub struct Connection {
     /// Somebody waits for more body, so its timeout counts.
     wanted: bool,
     /// The client waits for `100 Continue`.
-    continue_owed: bool,
-    keep_alive: bool,
+    pub(super) continue_owed: bool,
+    pub(super) keep_alive: bool,
     /// The request itself says that the connection ends with its answer.
-    client_closes: bool,
-    shutting_down: bool,
+    pub(super) client_closes: bool,
+    pub(super) shutting_down: bool,
     /// The client will send no more.
-    ended: bool,
+    pub(super) ended: bool,
     /// Empty lines before the request whose head is awaited.
     blank_lines: u8,
     /// Requests so far.
     requests: u64,
-    outbound: Outbound,
+    pub(super) outbound: Outbound,
     /// When the timeout of the present phase began to count.
-    since: Duration,
-    progress: Progress,
+    pub(super) since: Duration,
+    pub(super) progress: Progress,
     fate: Fate,
 }
 
@@ -96,7 +96,7 @@ pub enum Fate {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Waiting for a request, or in its head.
     Head,
     /// A request is under way.
@@ -261,18 +261,6 @@ impl Connection {
         matches!(self.phase, Phase::Head | Phase::Body)
     }
 
-    /// Whether a part of the response may have left already.
-    #[must_use]
-    pub fn is_response_begun(&self) -> bool {
-        self.outbound.is_begun()
-    }
-
-    /// Whether the response's head was given, be it sent or not.
-    #[must_use]
-    pub fn is_response_started(&self) -> bool {
-        self.outbound.is_started()
-    }
-
     /// The application waits for (more of) the body: the client is told to continue, if it asked,
     /// and the body's timeout counts.
     pub fn want_body(&mut self, now: Duration) {
@@ -322,129 +310,6 @@ impl Connection {
         self.clear_body();
     }
 
-    /// Answers with a whole response.
-    ///
-    /// # Errors
-    /// Nothing was written then, and the request still waits for its answer.
-    pub fn respond<'h>(
-        &mut self,
-        now: Duration,
-        stamp: &Stamp,
-        status: u16,
-        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
-        body: &[u8],
-    ) -> Result<(), ResponseError> {
-        let keep = self.outbound.respond(stamp, status, headers, body, self.can_keep())?;
-        self.finish(now, keep);
-        Ok(())
-    }
-
-    /// Begins a response. Its head leaves with the first piece of body.
-    ///
-    /// # Errors
-    /// Nothing changed then.
-    pub fn start_response<'h>(
-        &mut self,
-        stamp: &Stamp,
-        status: u16,
-        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
-    ) -> Result<(), ResponseError> {
-        self.outbound.start(stamp, status, headers)
-    }
-
-    /// A piece of the response's body; the response is complete when `more` is false.
-    ///
-    /// # Errors
-    /// A body of another length than announced. If a part of it has left, call
-    /// [`abort`](Self::abort): the client cannot be told in another way.
-    pub fn send_body(
-        &mut self,
-        now: Duration,
-        data: &[u8],
-        more: bool,
-    ) -> Result<(), ResponseError> {
-        let keep = self.outbound.send(data, more, self.can_keep())?;
-        self.keep_alive &= keep;
-        if !more && !self.outbound.awaits_trailers() {
-            self.finish(now, keep);
-        }
-        Ok(())
-    }
-
-    /// An informational response (`103 Early Hints`), before [`start_response`](Self::start_response).
-    /// Dropped where the client's version of HTTP has none.
-    ///
-    /// # Errors
-    /// Nothing was written then.
-    pub fn inform<'h>(
-        &mut self,
-        status: u16,
-        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
-    ) -> Result<(), ResponseError> {
-        self.outbound.inform(status, headers).map(drop)
-    }
-
-    /// After [`start_response`](Self::start_response): the response is complete only with
-    /// [`send_trailers`](Self::send_trailers).
-    ///
-    /// # Errors
-    /// No response has just been started.
-    pub fn announce_trailers(&mut self) -> Result<(), ResponseError> {
-        self.outbound.announce_trailers()
-    }
-
-    /// Fields after a body, which was announced to have some. They go to clients that asked for
-    /// trailers, if the body went in chunks. The response is complete when `more` is false.
-    ///
-    /// # Errors
-    /// Nothing was written then.
-    pub fn send_trailers<'h>(
-        &mut self,
-        now: Duration,
-        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
-        more: bool,
-    ) -> Result<(), ResponseError> {
-        self.outbound.send_trailers(headers, more)?;
-        if !more {
-            self.finish(now, self.keep_alive);
-        }
-        Ok(())
-    }
-
-    /// Begins a piece of the response's body whose `length` bytes the transport has from elsewhere:
-    /// a file. `true`: send what [`poll_output`](Self::poll_output) has, then the bytes, then call
-    /// [`end_piece`](Self::end_piece). `false`: this response has no body, call that at once.
-    ///
-    /// # Errors
-    /// As of [`send_body`](Self::send_body).
-    pub fn begin_piece(&mut self, length: u64, more: bool) -> Result<bool, ResponseError> {
-        let (wanted, keep) = self.outbound.begin_piece(length, more, self.can_keep())?;
-        self.keep_alive &= keep;
-        Ok(wanted)
-    }
-
-    /// `length` bytes went to the transport beside [`poll_output`](Self::poll_output).
-    pub fn end_piece(&mut self, now: Duration, sent: u64, more: bool) {
-        self.progress.hand_out(usize::try_from(sent).unwrap_or(usize::MAX));
-        self.outbound.end_piece(more);
-        if !more && !self.outbound.awaits_trailers() {
-            self.finish(now, self.keep_alive);
-        }
-    }
-
-    /// Whether the response that was started has a body. Where it has none, what is sent of one is
-    /// dropped, and need not be fetched.
-    #[must_use]
-    pub fn takes_body(&self) -> bool {
-        self.outbound.takes_body()
-    }
-
-    /// Bytes of body that the response's `content-length` leaves room for, where it has one.
-    #[must_use]
-    pub fn room(&self) -> Option<u64> {
-        self.outbound.room()
-    }
-
     /// The client is taken to be gone: what is queued leaves, then the connection ends.
     pub fn leave(&mut self) {
         if self.phase != Phase::Over {
@@ -452,33 +317,10 @@ impl Connection {
         }
     }
 
-    /// Whether the response is complete but for its trailers.
-    #[must_use]
-    pub fn awaits_trailers(&self) -> bool {
-        self.outbound.awaits_trailers()
-    }
-
     /// Whether the client has said that it will send no more.
     #[must_use]
     pub fn is_half_closed(&self) -> bool {
         self.ended
-    }
-
-    /// The application failed: 500 where nothing of its response has left, otherwise the end.
-    pub fn fail(&mut self, now: Duration, stamp: &Stamp) {
-        if self.phase != Phase::Body {
-            return;
-        }
-        if self.outbound.is_begun() {
-            self.end(Fate::Abort);
-            return;
-        }
-        self.outbound.restart();
-        let headers = [(&b"content-type"[..], &b"text/plain; charset=utf-8"[..])];
-        let answered = self.respond(now, stamp, 500, headers.into_iter(), b"Internal Server Error");
-        if answered.is_err() {
-            self.end(Fate::Abort);
-        }
     }
 
     /// Ends the connection at once.
@@ -592,7 +434,7 @@ impl Connection {
     }
 
     /// Drops the rest of an answered request's body, up to the limit.
-    fn drain(&mut self, now: Duration) {
+    pub(super) fn drain(&mut self, now: Duration) {
         let result =
             self.decoder.decode(&self.input[self.parsed..], usize::MAX, &self.limits, &mut |_| {});
         match result {
@@ -607,35 +449,7 @@ impl Connection {
         }
     }
 
-    fn can_keep(&self) -> bool {
-        let body_comes = !self.continue_owed || self.decoder.decoded() > 0;
-        let more_comes = !self.ended || self.parsed < self.input.len();
-        self.keep_alive
-            && !self.shutting_down
-            && !self.outbound.close_asked
-            && body_comes
-            && more_comes
-    }
-
-    /// The response is complete.
-    fn finish(&mut self, now: Duration, keep: bool) {
-        let keep = keep && self.can_keep();
-        let remaining = self.decoder.remaining();
-        if keep && remaining == Some(0) {
-            self.next_request(now);
-        } else if keep && remaining.unwrap_or(0) <= self.limits.drain {
-            self.phase = Phase::Drain;
-            self.since = now;
-            self.drain(now);
-        } else if remaining == Some(0) && (self.client_closes || self.shutting_down) {
-            self.end(Fate::Close);
-        } else {
-            // It may be sending still, not knowing that this was the last answer.
-            self.linger(now);
-        }
-    }
-
-    fn next_request(&mut self, now: Duration) {
+    pub(super) fn next_request(&mut self, now: Duration) {
         reuse(&mut self.body);
         self.phase = Phase::Head;
         self.since = now;
@@ -657,7 +471,7 @@ impl Connection {
         Event::Refused(error)
     }
 
-    fn linger(&mut self, now: Duration) {
+    pub(super) fn linger(&mut self, now: Duration) {
         if self.ended {
             return self.end(Fate::Close);
         }
@@ -666,7 +480,7 @@ impl Connection {
         self.since = now;
     }
 
-    fn end(&mut self, fate: Fate) {
+    pub(super) fn end(&mut self, fate: Fate) {
         self.phase = Phase::Over;
         self.fate = fate;
         self.input = Vec::new();

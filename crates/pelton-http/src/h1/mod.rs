@@ -5,6 +5,7 @@ mod connection;
 mod error;
 mod head;
 mod outbound;
+mod response;
 
 pub use connection::{Connection, Event, Fate};
 pub use error::{RequestError, ResponseError};
