@@ -1,8 +1,9 @@
 //! The HTTP server: connections that live in the loop's thread.
 //!
-//! Bytes come through a [`door`] to a [`connection`] (or one of [`http2`]), whose engine (`pelton-http`) finds requests in them; a
-//! [`request`] goes to the framework's plan or, by [`asgi`], to the application; what that sends
-//! comes back to the engine and leaves at the end of the loop's turn.
+//! Bytes come through a [`door`] to a [`connection`] (or one of [`http2`]), whose engine
+//! (`pelton-http`) finds requests in them; a [`request`] goes to the framework's plan or, by
+//! [`asgi`], to the application; what that sends comes back to the engine and leaves at the end of
+//! the loop's turn.
 
 mod access_log;
 mod asgi;
@@ -13,6 +14,7 @@ mod counters;
 mod dispatch;
 mod door;
 mod drain;
+mod ends;
 mod exchange;
 mod files;
 mod guard;

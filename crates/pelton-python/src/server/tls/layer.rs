@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, BufRead as _, Write as _};
-use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -10,9 +9,11 @@ use pyo3::prelude::*;
 use rustls::ServerConnection;
 use rustls::sign::CertifiedKey;
 
-use crate::transport::native::{NativeFactory, NativeProtocol, NativeTransport};
+use crate::transport::native::{FilePart, NativeFactory, NativeProtocol, NativeTransport};
 
-use super::super::lobby::{Lobby, Place};
+use super::super::ends::Ends;
+use super::super::link::peer_text;
+use super::super::lobby::Lobby;
 use super::acceptor::Acceptor;
 use super::resolver::take_chosen;
 use super::session::TlsSession;
@@ -32,11 +33,9 @@ pub(in super::super) fn layered(
             lobby: lobby.clone(),
             above: above.clone(),
             state: RefCell::new(state),
-            lower: RefCell::default(),
-            upper: RefCell::default(),
+            ends: Ends::default(),
             certificate: RefCell::default(),
             session: OnceCell::new(),
-            place: Cell::default(),
             ended: Cell::new(false),
             half_open: Cell::new(false),
             me: me.clone(),
@@ -46,21 +45,16 @@ pub(in super::super) fn layered(
 }
 
 /// The protocol of the socket's connection, and the transport of the one that serves.
-///
-/// No borrow of its parts is held while either of them runs: both may call back.
 struct Layer {
     acceptor: Rc<Acceptor>,
     lobby: Rc<Lobby>,
     above: NativeFactory,
     state: RefCell<ServerConnection>,
-    lower: RefCell<Option<Rc<dyn NativeTransport>>>,
-    /// Made when the handshake is done.
-    upper: RefCell<Option<Rc<dyn NativeProtocol>>>,
+    /// The protocol above is made when the handshake is done.
+    ends: Ends,
     /// What the handshake showed.
     certificate: RefCell<Option<Arc<CertifiedKey>>>,
     session: OnceCell<Rc<TlsSession>>,
-    /// Among those that shake hands.
-    place: Cell<Option<Place>>,
     /// Nothing more is read: the peer has closed, or broken the protocol, or we have.
     ended: Cell<bool>,
     /// The peer has closed its side, and the protocol above keeps ours open.
@@ -69,14 +63,6 @@ struct Layer {
 }
 
 impl Layer {
-    fn lower(&self) -> Option<Rc<dyn NativeTransport>> {
-        self.lower.borrow().clone()
-    }
-
-    fn upper(&self) -> Option<Rc<dyn NativeProtocol>> {
-        self.upper.borrow().clone()
-    }
-
     /// Decrypts what came in into `plain`. `true`: the peer has said that it will send no more.
     fn decrypt(&self, mut data: &[u8], plain: &mut Vec<u8>) -> Result<bool, rustls::Error> {
         let mut state = self.state.borrow_mut();
@@ -103,7 +89,7 @@ impl Layer {
 
     /// Gives the records that wait to the connection below.
     fn send_records(&self, py: Python<'_>) {
-        let Some(lower) = self.lower() else { return };
+        let Some(lower) = self.ends.lower() else { return };
         let mut records = self.acceptor.records.take();
         {
             let mut state = self.state.borrow_mut();
@@ -122,19 +108,18 @@ impl Layer {
 
     /// The handshake is done: makes the protocol that serves.
     fn begin(&self, py: Python<'_>) -> PyResult<()> {
-        drop(self.place.take());
+        self.ends.leave_lobby();
         let certificate = self.certificate.borrow_mut().take();
         let _ = self.session.set(Rc::new(TlsSession::of(&self.state.borrow(), certificate)));
         let Some(me) = self.me.upgrade() else { return Ok(()) };
         let upper = (self.above)(py)?;
-        *self.upper.borrow_mut() = Some(upper.clone());
-        upper.connection_made(py, me);
+        self.ends.begin(py, upper, me);
         Ok(())
     }
 
     /// Hands on what a read brought.
     fn deliver(&self, py: Python<'_>, plain: &[u8], closed: bool) {
-        let Some(upper) = self.upper() else { return };
+        let Some(upper) = self.ends.upper() else { return };
         // It may have closed when it was made, or at what it got.
         if !plain.is_empty() && !self.ended.get() {
             upper.data_received(py, plain);
@@ -150,8 +135,8 @@ impl Layer {
     /// The peer broke the protocol, or there is nothing that both can do: it gets the alert.
     fn fail(&self, py: Python<'_>, error: &rustls::Error) {
         self.ended.set(true);
-        let Some(lower) = self.lower() else { return };
-        let peer = lower.peer().map_or_else(|| "-".to_owned(), |peer| peer.to_string());
+        let Some(lower) = self.ends.lower() else { return };
+        let peer = peer_text(Some(&*lower));
         self.lobby.note_failure(py, &format!("TLS with {peer} failed: {error}"));
         lower.close(py);
     }
@@ -163,8 +148,8 @@ impl NativeProtocol for Layer {
     }
 
     fn connection_made(&self, py: Python<'_>, transport: Rc<dyn NativeTransport>) {
-        *self.lower.borrow_mut() = Some(transport.clone());
-        self.place.set(self.lobby.enter(py, &transport));
+        self.ends.connect(transport);
+        self.ends.wait(py, &self.lobby);
     }
 
     fn data_received(&self, py: Python<'_>, data: &[u8]) {
@@ -199,77 +184,59 @@ impl NativeProtocol for Layer {
         if self.ended.replace(true) {
             return self.half_open.get();
         }
-        self.upper().is_some_and(|upper| upper.eof_received(py))
+        self.ends.upper().is_some_and(|upper| upper.eof_received(py))
     }
 
     fn pause_writing(&self, py: Python<'_>) {
-        if let Some(upper) = self.upper() {
-            upper.pause_writing(py);
-        }
+        self.ends.set_writing(py, false);
     }
 
     fn resume_writing(&self, py: Python<'_>) {
-        if let Some(upper) = self.upper() {
-            upper.resume_writing(py);
-        }
+        self.ends.set_writing(py, true);
     }
 
     fn connection_lost(&self, py: Python<'_>, error: Option<io::Error>) {
         self.ended.set(true);
-        drop(self.place.take());
-        let upper = self.upper.borrow_mut().take();
-        let lower = self.lower.borrow_mut().take();
-        if let Some(upper) = upper {
-            upper.connection_lost(py, error);
-        }
-        drop(lower);
+        self.ends.lose(py, error);
     }
 
     fn abandoned(&self, py: Python<'_>) {
-        drop(self.place.take());
-        let upper = self.upper.borrow_mut().take();
-        let lower = self.lower.borrow_mut().take();
-        if let Some(upper) = upper {
-            upper.abandoned(py);
-        }
-        drop(lower);
+        self.ends.abandon(py);
     }
 }
 
 impl NativeTransport for Layer {
+    fn below(&self) -> Option<Rc<dyn NativeTransport>> {
+        self.ends.lower()
+    }
+
     fn write(&self, py: Python<'_>, data: &[u8]) {
         // INVARIANT: rustls was told to keep any amount, so it takes all of it.
         let _ = self.state.borrow_mut().writer().write_all(data);
         self.send_records(py);
     }
 
-    fn write_buffer_len(&self) -> usize {
-        self.lower().map_or(0, |lower| lower.write_buffer_len())
+    fn sends_files(&self) -> bool {
+        false
+    }
+
+    /// Their bytes would leave as they are.
+    fn send_file(&self, py: Python<'_>, part: FilePart) {
+        drop(part);
+        self.abort(py);
     }
 
     fn write_eof(&self, py: Python<'_>) {
-        let Some(lower) = self.lower() else { return };
+        let Some(lower) = self.ends.lower() else { return };
         // The peer learns that nothing was cut off.
         self.state.borrow_mut().send_close_notify();
         self.send_records(py);
         lower.write_eof(py);
     }
 
-    fn pause_reading(&self) {
-        if let Some(lower) = self.lower() {
-            lower.pause_reading();
-        }
-    }
-
-    fn resume_reading(&self) {
-        if let Some(lower) = self.lower() {
-            lower.resume_reading();
-        }
-    }
-
     fn close(&self, py: Python<'_>) {
         self.ended.set(true);
-        let Some(lower) = self.lower() else { return };
+        let Some(lower) = self.ends.lower() else { return };
         // The peer learns that nothing was cut off.
         self.state.borrow_mut().send_close_notify();
         self.send_records(py);
@@ -278,27 +245,9 @@ impl NativeTransport for Layer {
 
     fn abort(&self, py: Python<'_>) {
         self.ended.set(true);
-        if let Some(lower) = self.lower() {
+        if let Some(lower) = self.ends.lower() {
             lower.abort(py);
         }
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.lower()?.peer()
-    }
-
-    fn local(&self) -> Option<SocketAddr> {
-        self.lower()?.local()
-    }
-
-    fn set_write_limits(&self, high: usize, low: usize) {
-        if let Some(lower) = self.lower() {
-            lower.set_write_limits(high, low);
-        }
-    }
-
-    fn is_unix(&self) -> bool {
-        self.lower().is_some_and(|lower| lower.is_unix())
     }
 
     fn alpn(&self) -> Option<Vec<u8>> {
