@@ -7,7 +7,7 @@ use crate::Limits;
 use crate::progress::Progress;
 
 use super::body::Decoder;
-use super::error::{RequestError, ResponseError};
+use super::error::RequestError;
 use super::head::{Framing, Head, Scanner};
 use super::outbound::{Outbound, Stamp};
 
