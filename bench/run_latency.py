@@ -3,7 +3,7 @@ maximum, 64 connections; the memory of a worker after that; and the start of an 
 routes. Ours beside the peers.
 
 A maximum is measured by wrk, just before; `latency/load.c` then asks at a constant rate, and each
-wait counts from when its request was due. So a faster server is asked more a second: each is as busy
+wait counts from when its request was due. A faster server is asked more a second: each is as busy
 as the others.
 """
 

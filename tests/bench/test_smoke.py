@@ -27,9 +27,7 @@ OURS = "pelton"
         pytest.param("web", marks=pytest.mark.requires("wrk")),
         pytest.param("asgi", marks=pytest.mark.requires("wrk")),
         pytest.param("ws", marks=pytest.mark.requires("cc")),
-        pytest.param(
-            "latency", marks=[pytest.mark.requires("wrk"), pytest.mark.requires("cc")]
-        ),
+        pytest.param("latency", marks=[pytest.mark.requires("wrk"), pytest.mark.requires("cc")]),
         "jobs",
     ],
 )

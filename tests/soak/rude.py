@@ -87,5 +87,3 @@ MANNERS: list[Rudeness] = [
     promises_a_body,
     says_nothing,
 ]
-
-

@@ -17,9 +17,7 @@ INITIAL_WINDOW = b"\0\4"
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return (
-        len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
-    )
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
 
 
 def hello(window: int = 65_535) -> bytes:

@@ -8,19 +8,18 @@ import dataclasses
 import logging
 import os
 import shutil
-import signal
 import socket
 import sys
 import tempfile
 from pathlib import Path
 
 from pelton._supervision.part import Part, StartError
-from pelton._supervision.supervisor import Supervisor, wait_for_signals
+from pelton._supervision.supervisor import Supervisor
 from pelton.cli import address, apps, server_options
 from pelton.cli.sources import Sources
 from pelton.server.config import Config
 from pelton.server.crew import ROLE, Crew
-from pelton.server.steering import hold, steer
+from pelton.server.steering import live, steer
 
 RUN_DIRECTORY = "PELTON_RUN_DIR"
 """Names the directory in which the processes of one tree leave their figures for each other."""
@@ -61,30 +60,17 @@ def remove_directory() -> None:
 
 
 async def _live(args: argparse.Namespace, config: Config, crew: Crew, jobs: bool) -> int:
-    supervisor = Supervisor()
-    stop = wait_for_signals((signal.SIGTERM, signal.SIGINT), supervisor)
-    hold()
-    stopped = asyncio.create_task(stop.wait())
-    started = asyncio.create_task(_start(args, config, crew, supervisor, jobs))
-    reloading = None
+    tree = Supervisor()
     try:
-        await asyncio.wait({stopped, started}, return_when=asyncio.FIRST_COMPLETED)
-        if started.done():
-            await started
-            if args.reload:
-                reloading = asyncio.create_task(_reload(args, supervisor))
-            await stopped
-        logger.info("stopping")
+        await live(
+            tree,
+            lambda: _start(args, config, crew, tree, jobs),
+            beside=(lambda: _reload(args, tree)) if args.reload else None,
+        )
     except StartError as error:
         # The part has said itself what was wrong.
         logger.error("%s", error)
         return error.code if error.code > 0 else 1
-    finally:
-        tasks = [task for task in (started, stopped, reloading) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await supervisor.stop()
     logger.info("stopped")
     return 0
 

@@ -1,4 +1,4 @@
-"""What signals do to a tree of processes that serve."""
+"""The life of a tree of processes that serve, and what signals do to it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from pelton._supervision.part import Part, StartError
-from pelton._supervision.supervisor import Supervisor
+from pelton._supervision.supervisor import Supervisor, wait_for_signals
 from pelton.server.crew import ROLE, Crew
 
-__all__ = ["hold", "steer"]
+__all__ = ["live", "steer"]
 
 logger = logging.getLogger("pelton.run")
 
@@ -23,6 +23,36 @@ def hold() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1):
         loop.add_signal_handler(number, logger.warning, "%s ignored: still starting", number.name)
+
+
+async def live(
+    tree: Supervisor,
+    start: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> None:
+    """A tree's life: `start` fills it, and calls `steer`; then it lives until SIGTERM or SIGINT,
+    with `beside` running meanwhile. Whatever happens, its processes are stopped at the end.
+
+    Raises StartError where a part cannot start.
+    """
+    stop = wait_for_signals((signal.SIGTERM, signal.SIGINT), tree)
+    hold()
+    stopping, starting = asyncio.create_task(stop.wait()), asyncio.create_task(start())
+    tasks: list[asyncio.Task[Any]] = [stopping, starting]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            if beside is not None:
+                tasks.append(asyncio.create_task(beside()))
+            await stopping
+        logger.info("stopping")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await tree.stop()
 
 
 def steer(tree: Supervisor, crew: Crew, part: Callable[[str, tuple[int, ...]], Part]) -> None:

@@ -7,19 +7,17 @@ import contextlib
 import dataclasses
 import json
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Callable
 
 from pelton._supervision.part import Part, StartError
 from pelton._supervision.supervisor import Supervisor as Tree
-from pelton._supervision.supervisor import wait_for_signals
 from pelton.server import address
 from pelton.server.config import Config, ConfigError
 from pelton.server.crew import ROLE, Crew
 from pelton.server.errors import StartupError
-from pelton.server.steering import hold, steer
+from pelton.server.steering import live, steer
 
 __all__ = ["Supervisor"]
 
@@ -66,28 +64,12 @@ class Supervisor:
             stack.callback(crew.close)
             try:
                 # asyncio's own loop: this process only waits, for children and signals.
-                asyncio.run(self._supervise(crew))
+                asyncio.run(live(self._tree, lambda: self._start(crew)))
             except StartError as error:
                 code = error.code if error.code > 0 else 1
                 raise StartupError(
                     f"the workers could not start: {error}", exit_code=code
                 ) from error
-
-    async def _supervise(self, crew: Crew) -> None:
-        stop = wait_for_signals((signal.SIGTERM, signal.SIGINT), self._tree)
-        hold()
-        starting = asyncio.create_task(self._start(crew))
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                await starting
-                await stopping
-        finally:
-            for task in (starting, stopping):
-                task.cancel()
-            await asyncio.gather(starting, stopping, return_exceptions=True)
-            await self._tree.stop()
 
     async def _start(self, crew: Crew) -> None:
         def part(name: str, fds: tuple[int, ...]) -> Part:
