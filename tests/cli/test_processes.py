@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.program import Program, running
 from tests.cli.waiting import is_gone, until
-from tests.server.certificates import Authority
+from tests.server.certificates import Authority, openssl
 
 pytestmark = pytest.mark.slow
 
@@ -276,6 +276,35 @@ def test_certificates_on_sighup_and_logs_on_sigusr1(directory: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.stdout == f"one {program.pid}", done.stderr
         until(lambda: '"status":200' in log.read_text(), "the line")
+        assert program.stop() == 0
+
+
+@pytest.mark.requires("openssl")
+@pytest.mark.requires("curl")
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_a_password_reaches_the_workers_and_no_command_line(directory: Path, by_flag: bool) -> None:
+    authority = Authority(directory)
+    issued = authority.issue("localhost", "127.0.0.1")
+    key = directory / "encrypted.key"
+    openssl(
+        *("pkcs8", "-topk8", "-v2", "aes-256-cbc", "-in", str(issued.key), "-out", str(key)),
+        *("-passout", "pass:hush-hush"),
+    )
+    flags = ["--ssl-certfile", str(issued.certificate), "--ssl-keyfile", str(key)]
+    environment = {} if by_flag else {"PELTON_SSL_KEYFILE_PASSWORD": "hush-hush"}
+    if by_flag:
+        flags.append("--ssl-keyfile-password=hush-hush")
+    with running(
+        *("serve", "served:app", "--port", "0", "--workers", "2", *flags),
+        directory=directory,
+        **environment,
+    ) as program:
+        url = program.url()
+        command = ["curl", "-sS", "--noproxy", "*", "--cacert", str(authority.certificate), url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        served_by = int(done.stdout.split()[1])
+        assert served_by in pids(program)
+        assert "hush" not in Path(f"/proc/{served_by}/cmdline").read_text()
         assert program.stop() == 0
 
 

@@ -480,8 +480,22 @@ def test_files_that_are_wrong_are_named(
         ({"ssl_certfile": str(tmp_path / "none.pem")}, r"cannot read .*none\.pem: No such file"),
         ({"ssl_certfile": str(empty)}, r"empty\.pem holds no certificate"),
         ({"ssl_certfile": chain}, "holds no private key"),
-        ({"ssl_certfile": chain, "ssl_keyfile": str(encrypted)}, r"encrypted\.key is encrypted"),
-        ({"ssl_certfile": chain, "ssl_keyfile": str(old)}, r"old\.key is encrypted"),
+        (
+            {"ssl_certfile": chain, "ssl_keyfile": str(encrypted)},
+            r"encrypted\.key is encrypted: give its password",
+        ),
+        (
+            {
+                "ssl_certfile": chain,
+                "ssl_keyfile": str(encrypted),
+                "ssl_keyfile_password": "Secret",
+            },
+            r"encrypted\.key cannot be decrypted, is its password right",
+        ),
+        (
+            {"ssl_certfile": chain, "ssl_keyfile": str(old), "ssl_keyfile_password": "secret"},
+            r"old\.key is encrypted in OpenSSL's old way",
+        ),
         ({"ssl_certfile": chain, "ssl_keyfile": str(other.key)}, "is not that of the certificate"),
         (
             files(local) | {"ssl_ca_certs": str(empty), "ssl_client_certs": "required"},
@@ -495,6 +509,29 @@ def test_files_that_are_wrong_are_named(
                 async with serving(hello, **options):
                     pass
             assert error.value.exit_code == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize("cipher", ["-v2 aes-256-cbc", "-v2 aes-128-cbc", "-scrypt"])
+def test_an_encrypted_key(authority: Authority, local: Issued, tmp_path: Path, cipher: str) -> None:
+    both = tmp_path / "both.pem"
+    openssl(
+        *("pkcs8", "-topk8", *cipher.split(), "-in", str(local.key), "-out", str(both)),
+        *("-passout", "pass:secret é"),
+    )
+    with both.open("a") as file:
+        file.write(local.certificate.read_text())
+
+    async def main() -> None:
+        password = "secret é"
+        async with (
+            serving(hello, ssl_certfile=str(both), ssl_keyfile_password=password) as address,
+            connecting(address, authority.client_context()) as client,
+        ):
+            assert password not in repr(address.server.config)
+            client.send(GET)
+            assert (await client.response()).body == b"hello"
 
     run(main())
 

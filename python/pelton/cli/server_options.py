@@ -23,6 +23,8 @@ from pelton.server.config import Config, ConfigError
 
 LEFT_OUT = frozenset({"mounts", "graceful_timeout"})
 """Fields that are no flags: apps cannot be written there, and `--stop-timeout` is the other."""
+SECRET = frozenset({"ssl_keyfile_password"})
+"""Fields that processes hand on by their environment: every user of the machine can read flags."""
 SUFFIXES = {"k": 1024, "m": 1024**2, "g": 1024**3}
 NOTHING = "none"
 """How an option that may be missing is left out."""
@@ -114,10 +116,13 @@ def config(args: argparse.Namespace, **others: Any) -> Config:
 
 
 def flags(config: Config) -> list[str]:
-    """The command line of a process that is to have this config, whatever its environment says."""
+    """The command line of a process that is to have this config, whatever its environment says; but
+    secrets are for `hand_on_secrets`."""
     found = []
     for option in all_options():
         value = getattr(config, option.name)
+        if option.name in SECRET:
+            continue
         if value == option.default and option.variable not in os.environ:
             continue
         if option.plain is bool:
@@ -128,6 +133,14 @@ def flags(config: Config) -> list[str]:
         else:
             found.append(f"{option.flag}={option.text(value)}")
     return found
+
+
+def hand_on_secrets(config: Config) -> None:
+    """Puts what no command line should show where the processes that this one starts find it."""
+    for option in all_options():
+        value = getattr(config, option.name)
+        if option.name in SECRET and value is not None:
+            os.environ[option.variable] = option.text(value)
 
 
 def _documentation() -> dict[str, str]:

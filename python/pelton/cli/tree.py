@@ -43,6 +43,7 @@ def run(
     if args.dashboard_token:
         # Not as an argument: every user of the machine can read those.
         os.environ["PELTON_DASHBOARD_TOKEN"] = args.dashboard_token
+    server_options.hand_on_secrets(config)
     crew = Crew(sockets, config)
     try:
         # asyncio's own loop: this process only waits, for children and signals.

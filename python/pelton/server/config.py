@@ -64,6 +64,9 @@ class Config:
     client gets the one for the name that it asks for, by default the first."""
     ssl_keyfile: tuple[str, ...] = ()
     """PEM files with the keys, in the order of the certificates; by default in the same files."""
+    ssl_keyfile_password: str | None = dataclasses.field(default=None, repr=False)
+    """The password of keys that are encrypted, in PKCS #8's way. Other users of the machine can
+    read flags: better give the variable."""
     ssl_ca_certs: str | None = None
     """A PEM file with the authorities that sign clients' certificates."""
     ssl_client_certs: Literal["off", "optional", "required"] = "off"

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -23,6 +24,10 @@ __all__ = ["Supervisor"]
 
 SHUTDOWN_TIME = 4.0
 """Seconds for what a worker does after its requests are over."""
+
+
+PASSWORD = "PELTON_SSL_KEYFILE_PASSWORD"
+"""Where workers find the password of their TLS keys."""
 
 
 class Supervisor:
@@ -84,6 +89,10 @@ class Supervisor:
     def _part(self, crew: Crew, name: str, fds: tuple[int, ...]) -> Part:
         settings = dataclasses.asdict(dataclasses.replace(crew.config, mounts={}, workers=1))
         del settings["mounts"]
+        # Every user of the machine can read arguments: it goes by the environment.
+        password = settings.pop("ssl_keyfile_password")
+        if password is not None:
+            os.environ[PASSWORD] = password
         order = {
             "app": self._app,
             "config": settings,

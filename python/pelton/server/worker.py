@@ -16,6 +16,7 @@ from pelton.server.errors import StartupError
 from pelton.server.retirement import Retirement
 from pelton.server.running import handling_signals
 from pelton.server.server import Server
+from pelton.server.supervisor import PASSWORD
 
 
 def main(order: dict[str, Any]) -> int:
@@ -25,7 +26,8 @@ def main(order: dict[str, Any]) -> int:
         format=f"%(asctime)s %(levelname)s server[{os.getpid()}] %(message)s",
         datefmt="%H:%M:%S",
     )
-    config = Config(**order["config"])
+    password = os.environ.get(PASSWORD)
+    config = Config(**order["config"], ssl_keyfile_password=password)
     child.start(config.graceful_timeout)
     try:
         pelton.run(_serve(order, config))

@@ -35,6 +35,8 @@ pub(super) struct Scratch(Cell<Vec<u8>>);
 
 struct Options {
     certificates: Vec<(String, Option<String>)>,
+    /// Of keys that are encrypted.
+    password: Option<String>,
     client_authority: Option<String>,
     client: ClientCertificate,
     minimum: Version,
@@ -71,6 +73,7 @@ impl Acceptor {
         let minimum: String = config.getattr("ssl_min_version")?.extract()?;
         let options = Options {
             certificates: files.into_iter().map(|file| (file, keys.next().flatten())).collect(),
+            password: config.getattr("ssl_keyfile_password")?.extract()?,
             client_authority: config.getattr("ssl_ca_certs")?.extract()?,
             client: match client.as_str() {
                 "required" => ClientCertificate::Required,
@@ -121,10 +124,11 @@ impl Scratch {
 impl Options {
     fn build(&self) -> Result<ServerConfig, String> {
         let provider = Arc::new(ring::default_provider());
+        let password = self.password.as_deref();
         let identities = self
             .certificates
             .iter()
-            .map(|(file, key)| Identity::load(&provider, file, key.as_deref()))
+            .map(|(file, key)| Identity::load(&provider, file, key.as_deref(), password))
             .collect::<Result<Vec<_>, _>>()?;
         let versions: &[&SupportedProtocolVersion] = match self.minimum {
             Version::Tls12 => &[&version::TLS13, &version::TLS12],
