@@ -626,3 +626,48 @@ def test_a_file_of_an_answered_request_is_not_sent_as_the_next_ones(
             assert (await client.response()).body == b"public"
 
     run(main())
+
+
+def test_a_flood_of_handshakes_lets_others_have_their_turns(
+    authority: Authority, local: Issued
+) -> None:
+    number, most = 60, 8  # of one look: the steps of two turns of the loop
+
+    async def main() -> None:
+        async with serving(hello, **files(local)) as address:
+            with contextlib.ExitStack() as stack:
+                await flooded(address, stack)
+            async with connecting(address, authority.client_context()) as client:
+                client.send(GET)
+                assert (await client.response()).body == b"hello"
+
+    async def flooded(address: Address, stack: contextlib.ExitStack) -> None:
+        flood = []
+        # The loop gets to see them all at once: nothing is awaited meanwhile.
+        for _ in range(number):
+            sock = socket.create_connection((address.host, address.port))
+            flood.append(stack.enter_context(sock))
+            sock.setblocking(False)
+            sock.send(client_hello())
+        answered = 0
+        while answered < number:
+            await asyncio.sleep(0)
+            before, answered = answered, sum(map(has_answer, flood))
+            assert answered - before <= most
+
+    run(main())
+
+
+def client_hello() -> bytes:
+    outgoing = ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
+
+
+def has_answer(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False

@@ -48,6 +48,11 @@ impl Lobby {
         })
     }
 
+    /// The server that it is the lobby of.
+    pub(super) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
+    }
+
     /// Takes a connection in. `None`: there is no room, or no more serving, and it was ended.
     pub(super) fn enter(
         &self,

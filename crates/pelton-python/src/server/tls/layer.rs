@@ -17,13 +17,18 @@ use super::super::lobby::Lobby;
 use super::acceptor::Acceptor;
 use super::resolver::take_chosen;
 use super::session::TlsSession;
+use super::turns::Turns;
 
 /// A factory of connections that shake hands first; those of `above` are made after that.
 pub(in super::super) fn layered(
     acceptor: Rc<Acceptor>,
     lobby: Rc<Lobby>,
+    turns: Rc<Turns>,
+    /// What came in while others shook hands.
+    held: RefCell<Vec<u8>>,
     above: NativeFactory,
 ) -> NativeFactory {
+    let turns = Turns::new(lobby.shared().clone());
     Rc::new(move |_| {
         let state = acceptor
             .connect()
@@ -31,6 +36,8 @@ pub(in super::super) fn layered(
         let layer = Rc::new_cyclic(|me| Layer {
             acceptor: acceptor.clone(),
             lobby: lobby.clone(),
+            turns: turns.clone(),
+            held: RefCell::default(),
             above: above.clone(),
             state: RefCell::new(state),
             ends: Ends::default(),
@@ -45,7 +52,7 @@ pub(in super::super) fn layered(
 }
 
 /// The protocol of the socket's connection, and the transport of the one that serves.
-struct Layer {
+pub(super) struct Layer {
     acceptor: Rc<Acceptor>,
     lobby: Rc<Lobby>,
     above: NativeFactory,
@@ -63,6 +70,65 @@ struct Layer {
 }
 
 impl Layer {
+    /// Whether the handshake may go on now. Where it is not its turn, `data` is kept, and no more is
+    /// read meanwhile.
+    fn may_shake_hands(&self, data: &[u8]) -> bool {
+        let mut held = self.held.borrow_mut();
+        if held.is_empty() && self.turns.take(&self.me) {
+            return true;
+        }
+        held.extend_from_slice(data);
+        if let Some(lower) = self.ends.lower() {
+            lower.pause_reading();
+        }
+        false
+    }
+
+    /// It is its turn.
+    pub(super) fn shake_hands(&self, py: Python<'_>) {
+        let held = self.held.take();
+        if self.ended.get() {
+            return;
+        }
+        if let Some(lower) = self.ends.lower() {
+            lower.resume_reading();
+        }
+        self.take_records(py, &held);
+    }
+
+    /// It broke in the middle of its turn.
+    pub(super) fn break_off(&self, py: Python<'_>) {
+        self.ended.set(true);
+        if let Some(lower) = self.ends.lower() {
+            lower.abort(py);
+        }
+    }
+
+    fn take_records(&self, py: Python<'_>, data: &[u8]) {
+        let mut plain = self.acceptor.plain.take();
+        let decrypted = self.decrypt(data, &mut plain);
+        if self.session.get().is_none()
+            && let Some(chosen) = take_chosen()
+        {
+            *self.certificate.borrow_mut() = Some(chosen);
+        }
+        self.send_records(py);
+        let ready = !self.state.borrow().is_handshaking();
+        let mut begun = Ok(());
+        if ready && self.session.get().is_none() && decrypted.is_ok() {
+            begun = self.begin(py);
+        }
+        match (decrypted, begun) {
+            (Ok(closed), Ok(())) => self.deliver(py, &plain, closed),
+            (Err(error), _) => self.fail(py, &error),
+            (Ok(_), Err(error)) => {
+                error.write_unraisable(py, None);
+                self.abort(py);
+            }
+        }
+        self.acceptor.plain.give_back(plain);
+    }
+
     /// Decrypts what came in into `plain`. `true`: the peer has said that it will send no more.
     fn decrypt(&self, mut data: &[u8], plain: &mut Vec<u8>) -> Result<bool, rustls::Error> {
         let mut state = self.state.borrow_mut();
@@ -153,31 +219,10 @@ impl NativeProtocol for Layer {
     }
 
     fn data_received(&self, py: Python<'_>, data: &[u8]) {
-        if self.ended.get() {
+        if self.ended.get() || (self.session.get().is_none() && !self.may_shake_hands(data)) {
             return;
         }
-        let mut plain = self.acceptor.plain.take();
-        let decrypted = self.decrypt(data, &mut plain);
-        if self.session.get().is_none()
-            && let Some(chosen) = take_chosen()
-        {
-            *self.certificate.borrow_mut() = Some(chosen);
-        }
-        self.send_records(py);
-        let ready = !self.state.borrow().is_handshaking();
-        let mut begun = Ok(());
-        if ready && self.session.get().is_none() && decrypted.is_ok() {
-            begun = self.begin(py);
-        }
-        match (decrypted, begun) {
-            (Ok(closed), Ok(())) => self.deliver(py, &plain, closed),
-            (Err(error), _) => self.fail(py, &error),
-            (Ok(_), Err(error)) => {
-                error.write_unraisable(py, None);
-                self.abort(py);
-            }
-        }
-        self.acceptor.plain.give_back(plain);
+        self.take_records(py, data);
     }
 
     fn eof_received(&self, py: Python<'_>) -> bool {
@@ -244,10 +289,7 @@ impl NativeTransport for Layer {
     }
 
     fn abort(&self, py: Python<'_>) {
-        self.ended.set(true);
-        if let Some(lower) = self.ends.lower() {
-            lower.abort(py);
-        }
+        self.break_off(py);
     }
 
     fn alpn(&self) -> Option<Vec<u8>> {

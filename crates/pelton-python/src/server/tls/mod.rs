@@ -4,7 +4,7 @@
 //! `acceptor` is what connections begin with, and can be replaced under them; `identity` is a
 //! certificate with its key, `resolver` chooses one by name; `session` is what was agreed, as
 //! applications see it; `subject` reads a certificate's name; `tickets` lets
-//! clients resume.
+//! clients resume; `turns` keeps a flood of handshakes from holding the loop.
 
 mod acceptor;
 mod identity;
@@ -13,6 +13,7 @@ mod resolver;
 mod session;
 mod subject;
 mod tickets;
+mod turns;
 
 pub(super) use acceptor::Acceptor;
 pub(super) use layer::layered;
