@@ -37,6 +37,18 @@ static inline void no_delay(int fd) {
     if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0) die("setsockopt");
 }
 
+/* A connection, not blocking. */
+static inline int connected(int port) {
+    struct sockaddr_in address = loopback(port);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0) die("socket");
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) die("connect");
+    no_delay(fd);
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) die("fcntl");
+    return fd;
+}
+
 static inline void watch(int epoll, int operation, int fd, uint32_t events, void *data) {
     struct epoll_event event = {.events = events, .data.ptr = data};
     if (epoll_ctl(epoll, operation, fd, &event) < 0) die("epoll_ctl");

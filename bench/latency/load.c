@@ -76,13 +76,7 @@ static double percentile(double part) {
 }
 
 static void connect_client(int epoll, struct client *client, int port) {
-    struct sockaddr_in address = loopback(port);
-    client->fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (client->fd < 0) die("socket");
-    if (connect(client->fd, (struct sockaddr *)&address, sizeof address) < 0) die("connect");
-    no_delay(client->fd);
-    int flags = fcntl(client->fd, F_GETFL);
-    if (flags < 0 || fcntl(client->fd, F_SETFL, flags | O_NONBLOCK) < 0) die("fcntl");
+    client->fd = connected(port);
     watch(epoll, EPOLL_CTL_ADD, client->fd, EPOLLIN, client);
     idle[idle_count++] = client;
 }

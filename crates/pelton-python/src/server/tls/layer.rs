@@ -23,9 +23,6 @@ use super::turns::Turns;
 pub(in super::super) fn layered(
     acceptor: Rc<Acceptor>,
     lobby: Rc<Lobby>,
-    turns: Rc<Turns>,
-    /// What came in while others shook hands.
-    held: RefCell<Vec<u8>>,
     above: NativeFactory,
 ) -> NativeFactory {
     let turns = Turns::new(lobby.shared().clone());
@@ -55,6 +52,9 @@ pub(in super::super) fn layered(
 pub(super) struct Layer {
     acceptor: Rc<Acceptor>,
     lobby: Rc<Lobby>,
+    turns: Rc<Turns>,
+    /// What came in while others shook hands.
+    held: RefCell<Vec<u8>>,
     above: NativeFactory,
     state: RefCell<ServerConnection>,
     /// The protocol above is made when the handshake is done.
