@@ -49,7 +49,11 @@ def hold_the_loop():
     time.sleep(600)
 """
 WSGI = """
+import pathlib, time
 def app(environ, start_response):
+    if environ["PATH_INFO"] == "/hang":
+        pathlib.Path("hanging").touch()
+        time.sleep(600)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"wsgi"]
 """
@@ -338,6 +342,16 @@ def test_wsgi_and_a_log_config(directory: Path) -> None:
         assert get(program.url()) == "wsgi"
         assert program.stop() == 0
     assert '"GET / HTTP/1.1" 200' in (directory / "own.log").read_text()
+
+
+def test_a_wsgi_call_that_hangs_does_not_keep_the_process(directory: Path) -> None:
+    command = ("serve", "plain_wsgi:app", "--port", "0", "--stop-timeout", "0.5")
+    with running(*command, directory=directory) as program:
+        host, port = program.url().removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as client:
+            client.sendall(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
+            until((directory / "hanging").exists, "the call")
+            assert program.stop() == 0
 
 
 def test_a_log_config_that_cannot_be_used(directory: Path) -> None:

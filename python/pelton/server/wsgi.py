@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from pelton.server.daemons import DaemonExecutor
+
 __all__ = ["WSGIApp"]
 
 Scope = MutableMapping[str, Any]
@@ -26,12 +28,13 @@ class WSGIApp:
     """A WSGI application as an ASGI 3 application.
 
     `threads` calls run at once; further requests wait. WebSockets are refused. A call whose client
-    has left learns of it when it next reads or writes: by a ConnectionError.
+    has left learns of it when it next reads or writes: by a ConnectionError;
+    one that does neither is left behind when the server has stopped.
     """
 
     def __init__(self, app: Callable[..., Iterable[bytes]], *, threads: int = 16) -> None:
         self._app = app
-        self._pool = concurrent.futures.ThreadPoolExecutor(threads, "pelton-wsgi")
+        self._pool = DaemonExecutor(threads, "pelton-wsgi")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request, or the lifespan."""
