@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import secrets
 
 import starlette.responses
 import starlette.staticfiles
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.staticfiles import NotModifiedResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 
 class FileResponse(starlette.responses.FileResponse):
     """Starlette's class. Where the server can (`http.response.pathsend`), it sends the file by
-    itself; ours does so for ranges of it, too."""
+    itself; ours does so for a range of it, too."""
 
     _sends_ranges = False
 
@@ -35,39 +34,14 @@ class FileResponse(starlette.responses.FileResponse):
         headers["content-range"] = f"bytes {start}-{end - 1}/{file_size}"
         headers["content-length"] = str(end - start)
         await send({"type": "http.response.start", "status": 206, "headers": headers.raw})
-        await send(self._part(start, end))
-
-    async def _handle_multiple_ranges(
-        self, send: Send, ranges: list[tuple[int, int]], file_size: int, send_header_only: bool
-    ) -> None:
-        if send_header_only or not self._sends_ranges:
-            await super()._handle_multiple_ranges(send, ranges, file_size, send_header_only)
-            return
-        boundary = secrets.token_hex(13)
-        length, head_of = self.generate_multipart(
-            ranges, boundary, file_size, self.headers["content-type"]
+        await send(
+            {
+                "type": "http.response.pathsend",
+                "path": self._absolute(),
+                "offset": start,
+                "count": end - start,
+            }
         )
-        headers = MutableHeaders(raw=list(self.raw_headers))
-        headers["content-type"] = f"multipart/byteranges; boundary={boundary}"
-        headers["content-length"] = str(length)
-        await send({"type": "http.response.start", "status": 206, "headers": headers.raw})
-        between = b""
-        for start, end in ranges:
-            body = between + head_of(start, end)
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-            await send({**self._part(start, end), "more_body": True})
-            between = b"\r\n"
-        await send({"type": "http.response.body", "body": between + f"--{boundary}--".encode()})
-
-    def _part(self, start: int, end: int) -> Message:
-        """What has the server send a part of the file by itself."""
-        path = self._absolute()
-        return {
-            "type": "http.response.pathsend",
-            "path": path,
-            "offset": start,
-            "count": end - start,
-        }
 
     def _absolute(self) -> str:
         return os.path.abspath(os.fspath(self.path))

@@ -164,7 +164,7 @@ impl Request {
                     // It may have grown since the application looked at it.
                     part.length = part.length.min(usize::try_from(room)?);
                 }
-                self.send_file(py, part, message.more_body()?)
+                self.send_file(py, part, false)
             }
             "http.response.zerocopysend" => {
                 let part = files::by_descriptor(&message, py)?;

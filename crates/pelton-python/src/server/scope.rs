@@ -51,7 +51,7 @@ impl Templates {
             for name in names {
                 let details = PyDict::new(py);
                 if *name == "http.response.pathsend" {
-                    // Ours: the message may have an `offset`, a `count` and `more_body`.
+                    // Ours: the message may have an `offset` and a `count`.
                     details.set_item("ranges", true)?;
                 }
                 extensions.set_item(name, details)?;
