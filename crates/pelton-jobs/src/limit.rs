@@ -44,6 +44,15 @@ impl Rate {
         if allowed.0 <= now.0 + 1 { Ok(next) } else { Err(allowed) }
     }
 
+    /// Refuses a cost that means nothing, or that no rest would ever allow.
+    pub fn check_cost(&self, cost: f64) -> Result<(), BrokerError> {
+        if cost.is_finite() && cost > 0.0 && cost <= self.burst {
+            return Ok(());
+        }
+        let burst = self.burst;
+        invalid(format!("a cost is above 0 and at most the burst of {burst}, not {cost}"))
+    }
+
     /// Refuses what means nothing.
     pub fn check(&self) -> Result<(), BrokerError> {
         let Self { per_second, burst } = *self;
@@ -134,6 +143,10 @@ mod tests {
     fn what_means_nothing_is_refused() {
         let rate = |per_second, burst| Rate { per_second, burst }.check();
         assert!(rate(1.0, 1.0).is_ok());
+        let costs = [0.0, 0.5, 2.0, 3.0, f64::NAN];
+        let two = Rate { per_second: 1.0, burst: 2.0 };
+        let fits = costs.map(|cost| two.check_cost(cost).is_ok());
+        assert_eq!(fits, [false, true, true, false, false]);
         assert!(rate(0.0, 1.0).is_err() && rate(f64::NAN, 1.0).is_err() && rate(1.0, 0.5).is_err());
         assert!(Limit::default().check().is_err());
         assert!(Limit { concurrency: Some(0), rate: None }.check().is_err());

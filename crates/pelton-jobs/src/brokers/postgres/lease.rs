@@ -122,8 +122,8 @@ impl PostgresBroker {
                 chosen.push(one.row);
             }
         }
-        self.put_in_lanes(&limits)?;
         if chosen.is_empty() {
+            self.put_in_lanes(&limits, &ready)?;
             return Ok(Vec::new());
         }
         let ids: Vec<&[u8]> = chosen.iter().map(|id| &id.as_bytes()[..]).collect();
@@ -140,6 +140,7 @@ impl PostgresBroker {
         for one in ready.iter().filter(|one| taken.contains(&one.row)) {
             limits.gate.passed(one);
         }
+        self.put_in_lanes(&limits, &ready)?;
         self.close_limits(limits.gate)?;
         Ok(rows)
     }

@@ -17,6 +17,13 @@ use crate::time::Time;
 /// lock is the tables' own: others in the database have theirs.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(735146092, hashtext(current_schema()))";
 
+/// Jobs that are put in their lane when its task gets its first limit: more follow as leases meet
+/// them, so that no write is long.
+const MOVE_MAX: i64 = 20_000;
+
+/// Ready jobs among which a lease looks for more of those that it met astray.
+const ASTRAY_SCAN: i64 = 2000;
+
 /// Whether there are limits, and whether jobs may stand in lanes.
 pub(super) const LIMITED: &str =
     "EXISTS (SELECT 1 FROM pelton_limits), EXISTS (SELECT 1 FROM pelton_lanes)";
@@ -157,16 +164,23 @@ impl PostgresBroker {
         Ok(())
     }
 
-    /// Jobs of tasks with limits that stand among those without are put where they belong.
-    pub(super) fn put_in_lanes(&mut self, limits: &Limits) -> Result<(), Fault> {
-        let ids: Vec<&[u8]> = limits.astray.iter().map(|id| &id.as_bytes()[..]).collect();
-        if ids.is_empty() {
+    /// Jobs of tasks with limits that stand among those without are put where they belong, with
+    /// those near them.
+    pub(super) fn put_in_lanes(&mut self, limits: &Limits, ready: &[Ready]) -> Result<(), Fault> {
+        let astray = ready.iter().filter(|one| limits.astray.contains(&one.row));
+        let mut queues: Vec<&str> = astray.map(|one| one.queue.as_str()).collect();
+        queues.dedup();
+        if queues.is_empty() {
             return Ok(());
         }
         self.link.execute(
-            "UPDATE pelton_jobs SET lane = task WHERE id IN (SELECT id FROM pelton_jobs WHERE \
-             id = ANY($1) AND lane = '' AND state = 2 FOR UPDATE SKIP LOCKED)",
-            &[&ids],
+            "UPDATE pelton_jobs SET lane = task WHERE id IN (SELECT j.id FROM \
+             (SELECT DISTINCT name FROM unnest($1::text[]) AS named (name)) queues, \
+             LATERAL (SELECT id FROM pelton_jobs WHERE state = 2 AND queue = queues.name AND \
+             lane = '' ORDER BY priority DESC, due, id LIMIT $2) first \
+             JOIN pelton_jobs j ON j.id = first.id WHERE j.task = ANY($3) \
+             FOR UPDATE OF j SKIP LOCKED)",
+            &[&queues, &ASTRAY_SCAN, &limits.lanes],
         )?;
         Ok(())
     }
@@ -239,8 +253,8 @@ impl PostgresBroker {
             // Those that another has in hand are left: leases put them where they belong.
             self.link.execute(
                 "UPDATE pelton_jobs SET lane = task WHERE id IN (SELECT id FROM pelton_jobs WHERE \
-                 state < 4 AND task = $1 AND lane = '' FOR UPDATE SKIP LOCKED)",
-                &[&task],
+                 state < 4 AND task = $1 AND lane = '' LIMIT $2 FOR UPDATE SKIP LOCKED)",
+                &[&task, &MOVE_MAX],
             )?;
         }
         Ok(())
@@ -255,12 +269,7 @@ impl PostgresBroker {
     ) -> Result<Option<Time>, Fault> {
         check_text("bucket", bucket)?;
         rate.check()?;
-        if !(cost.is_finite() && cost > 0.0 && cost <= rate.burst) {
-            return Err(Fault::Ours(crate::BrokerError::Invalid(format!(
-                "a cost is above 0 and at most the burst of {}, not {cost}",
-                rate.burst
-            ))));
-        }
+        rate.check_cost(cost)?;
         let name = format!("user:{bucket}");
         // There, and locked, until the commit: whoever comes next sees what is taken now.
         let rows = self.link.query(

@@ -139,12 +139,7 @@ impl SqliteBroker {
     ) -> Result<Option<Time>, Fault> {
         crate::job::check_name("bucket", bucket)?;
         rate.check()?;
-        if !(cost.is_finite() && cost > 0.0 && cost <= rate.burst) {
-            return Err(Fault::Ours(crate::BrokerError::Invalid(format!(
-                "a cost is above 0 and at most the burst of {}, not {cost}",
-                rate.burst
-            ))));
-        }
+        rate.check_cost(cost)?;
         let name = format!("user:{bucket}");
         match rate.take(self.bucket(&name)?, cost, now) {
             Ok(tat) => {
