@@ -91,7 +91,9 @@ impl PostgresBroker {
             self.blocked_at = Some(Instant::now());
         }
         let wait = self.shorter_wait();
-        self.link.batch(&format!("{undo}{wait}"))?;
+        if !self.link.is_unbegun() {
+            self.link.batch(&format!("{undo}{wait}"))?;
+        }
         // Queues and workers that the operation added are gone with it.
         self.queues.clear();
         self.touched.clear();
@@ -139,7 +141,7 @@ impl PostgresBroker {
             messages.push(format!("{ids} {}", self.uid));
         }
         if counts.is_empty() && messages.is_empty() {
-            return self.link.batch("COMMIT");
+            return if self.link.is_unbegun() { Ok(()) } else { self.link.batch("COMMIT") };
         }
         self.link.query_and_commit(
             "WITH counted AS (INSERT INTO pelton_counts (queue, state, n) \

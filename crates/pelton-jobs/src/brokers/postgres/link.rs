@@ -113,6 +113,11 @@ impl Link {
         self.unbegun = Some(begin.to_owned());
     }
 
+    /// Whether nothing of the transaction was sent yet: there is nothing to undo, or to commit.
+    pub(super) fn is_unbegun(&self) -> bool {
+        self.unbegun.is_some()
+    }
+
     /// Has this sent before the next statement, and together with it.
     pub(super) fn send_ahead(&mut self, sql: &str) {
         if !self.ahead.is_empty() {

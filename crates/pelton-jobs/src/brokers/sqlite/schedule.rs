@@ -24,6 +24,9 @@ struct Due {
     template: NewJob,
 }
 
+/// Schedules with their rules, and the names of those whose rule cannot be read.
+type DueNow = (Vec<(Due, Rule)>, Vec<String>);
+
 impl SqliteBroker {
     pub(super) fn declare_schedules(
         &mut self,
@@ -139,7 +142,7 @@ impl SqliteBroker {
 
     /// Schedules that fire now, as many as fire at a time, and the names of those that are due
     /// but cannot be read.
-    fn due_schedules(&mut self, now: Time) -> Result<(Vec<(Due, Rule)>, Vec<String>), Fault> {
+    fn due_schedules(&mut self, now: Time) -> Result<DueNow, Fault> {
         let mut statement = self.cached(concat!(
             "SELECT owner, name, cron, tz, every, grace, next_at, policy, task, queue, priority, ",
             "timeout, result_ttl, grouping, payload, catch_up FROM pelton_schedules ",
