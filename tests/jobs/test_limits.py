@@ -14,7 +14,7 @@ from pelton.jobs.limits import Limit, RetryBudget, rate_of
 
 from .support import new_jobs, on_loop, until, working
 
-BROKERS = ("sqlite", "postgresql")
+BROKERS = ("sqlite", "redis", "postgresql")
 
 
 @on_loop

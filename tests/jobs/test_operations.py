@@ -20,7 +20,7 @@ from . import program
 from .support import new_jobs, on_loop, until, working
 
 
-@pytest.mark.brokers("sqlite", "postgresql")
+@pytest.mark.brokers("sqlite", "redis", "postgresql")
 @on_loop
 async def test_workers_obey(tmp_path: Path) -> None:
     jobs = new_jobs(tmp_path)
@@ -199,7 +199,7 @@ class Shell:
         return json.loads(self("inspect", *argv, "--json"))
 
 
-@pytest.mark.brokers("sqlite", "postgresql")
+@pytest.mark.brokers("sqlite", "redis", "postgresql")
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = new_jobs(tmp_path)
     ids: dict[str, str] = {}

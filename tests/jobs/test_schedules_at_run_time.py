@@ -12,7 +12,7 @@ from pelton.jobs import InvalidArguments, Jobs, Scheduler
 from .support import new_jobs, on_loop, until, working
 
 
-@pytest.mark.brokers("sqlite", "postgresql")
+@pytest.mark.brokers("sqlite", "redis", "postgresql")
 @on_loop
 async def test_schedules_come_and_go(tmp_path: Path) -> None:
     jobs = new_jobs(tmp_path)
@@ -41,7 +41,7 @@ async def test_schedules_come_and_go(tmp_path: Path) -> None:
         assert [record.name for record in await jobs.schedule_records()] == ["once"]
 
 
-@pytest.mark.brokers("sqlite", "postgresql")
+@pytest.mark.brokers("sqlite", "redis", "postgresql")
 @on_loop
 async def test_they_outlive_the_scheduler_and_catch_up(tmp_path: Path) -> None:
     jobs = new_jobs(tmp_path)

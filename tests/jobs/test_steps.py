@@ -17,7 +17,7 @@ from pelton.jobs import JobContext, JobFailed, Jobs, PayloadTooLarge
 
 from .support import new_jobs, on_loop, until, working
 
-BROKERS = ("sqlite", "postgresql")
+BROKERS = ("sqlite", "redis", "postgresql")
 
 
 @dataclass

@@ -24,7 +24,7 @@ from pelton.jobs import (
 
 from .support import new_jobs, on_loop, until, working
 
-BROKERS = ("sqlite", "postgresql")
+BROKERS = ("sqlite", "redis", "postgresql")
 
 
 class Tasks:

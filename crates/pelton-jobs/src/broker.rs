@@ -436,7 +436,7 @@ pub fn open(url: &str) -> Result<Box<dyn Broker>, BrokerError> {
         Some(("sqlite" | "memory", _)) => {
             Ok(Box::new(crate::brokers::sqlite::SqliteBroker::open(url)?))
         }
-        Some(("redis" | "rediss" | "redis+sentinel" | "rediss+sentinel", _)) => {
+        Some((scheme, _)) if crate::brokers::redis::SCHEMES.contains(&scheme) => {
             Ok(Box::new(crate::brokers::redis::RedisBroker::open(url)?))
         }
         Some(("postgresql" | "postgres", _)) => {

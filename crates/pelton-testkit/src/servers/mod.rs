@@ -23,7 +23,8 @@ pub fn unique_name() -> String {
 }
 
 /// A loopback port that nobody listens at, a moment ago.
-pub(crate) fn free_port() -> u16 {
+#[must_use]
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -12,6 +12,7 @@ use crate::TemporaryDirectory;
 pub struct RedisServer {
     port: u16,
     directory: TemporaryDirectory,
+    options: Vec<String>,
     child: Child,
 }
 
@@ -19,12 +20,18 @@ impl RedisServer {
     /// A new one.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(Vec::new)
+    }
+
+    /// A new one with more options, which are asked for anew for each try to find a free port.
+    #[must_use]
+    pub fn start_with(options: impl Fn() -> Vec<String>) -> Self {
         let directory = TemporaryDirectory::new().unwrap();
         loop {
-            let port = free_port();
-            let child = Self::spawn(port, &directory);
+            let (port, options) = (free_port(), options());
+            let child = Self::spawn(port, &directory, &options);
             if is_up(port, &child) {
-                return Self { port, directory, child };
+                return Self { port, directory, options, child };
             }
         }
     }
@@ -50,6 +57,16 @@ impl RedisServer {
         assert_ne!(&answer, b"-", "{words}");
     }
 
+    /// The start of what it says to a command of words without spaces in them.
+    #[must_use]
+    pub fn ask(&self, words: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(format!("{words}\r\n").as_bytes()).unwrap();
+        let mut answer = [0; 4096];
+        let read = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    }
+
     /// Kills it.
     pub fn kill(&self) {
         self.child.kill();
@@ -57,11 +74,11 @@ impl RedisServer {
 
     /// Starts it again, after `kill`, with the same data at the same port.
     pub fn restart(&mut self) {
-        self.child = Self::spawn(self.port, &self.directory);
+        self.child = Self::spawn(self.port, &self.directory, &self.options);
         assert!(is_up(self.port, &self.child), "redis-server does not start again");
     }
 
-    fn spawn(port: u16, directory: &TemporaryDirectory) -> Child {
+    fn spawn(port: u16, directory: &TemporaryDirectory, options: &[String]) -> Child {
         let path = directory.path().to_string_lossy().into_owned();
         let port = port.to_string();
         let arguments = [
@@ -80,7 +97,9 @@ impl RedisServer {
             "--daemonize",
             "no",
         ];
-        Child::start("redis-server", arguments.iter().map(Into::into).collect(), Vec::new())
+        let options = options.iter().map(String::as_str);
+        let all = arguments.into_iter().chain(options).map(Into::into);
+        Child::start("redis-server", all.collect(), Vec::new())
     }
 }
 

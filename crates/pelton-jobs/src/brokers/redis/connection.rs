@@ -1,11 +1,11 @@
 //! One connection to a Redis server.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use super::resp::{Commands, Unread, Value, parse};
-use super::url::Location;
+use super::stream::{Cutter, Stream};
+use super::url::{Location, Place};
 
 /// Bytes asked of the socket at a time.
 const CHUNK: usize = 64 << 10;
@@ -13,9 +13,6 @@ const CHUNK_MAX: usize = 4 << 20;
 
 /// Bytes of one answer, at most: a lease of large payloads stays far below.
 const ANSWER_MAX: usize = 2 << 30;
-
-/// For a connection to be made.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -35,7 +32,7 @@ impl From<std::io::Error> for Broken {
 /// A connection that is logged in.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// Read, and not yet given out: from `start`.
     buffer: Vec<u8>,
     start: usize,
@@ -44,13 +41,27 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects, by way of the Sentinels where there are some, and logs in.
-    pub(super) fn open(location: &Location) -> Result<Self, Broken> {
-        let host = match &location.master {
-            Some(master) => find_master(location, master)?,
-            None => location.hosts[0].clone(),
-        };
-        let mut connection = Self::to(&host, location)?;
+    /// Connects and logs in: to the server that the Sentinels name, where there are some; else to
+    /// `moved`, where a cluster said that our keys are, or to the first that answers.
+    pub(super) fn open(location: &Location, moved: Option<&Place>) -> Result<Self, Broken> {
+        if let Some(master) = &location.master {
+            return Self::login(&find_master(location, master)?, location);
+        }
+        if let Some(place) = moved {
+            return Self::login(place, location);
+        }
+        let mut last = Broken::Lost("no server is named".into());
+        for place in &location.places {
+            match Self::login(place, location) {
+                Err(error @ Broken::Lost(_)) => last = error,
+                other => return other,
+            }
+        }
+        Err(last)
+    }
+
+    fn login(place: &Place, location: &Location) -> Result<Self, Broken> {
+        let mut connection = Self::to(place, location)?;
         let mut login = Commands::default();
         match (&location.user, &location.password) {
             (Some(user), Some(password)) => {
@@ -63,7 +74,17 @@ impl Connection {
             login.add(&[b"SELECT", location.database.to_string().as_bytes()]);
         }
         login.add(&[b"CLIENT", b"SETNAME", b"pelton"]);
-        for answer in connection.exchange(&login)? {
+        if location.master.is_some() {
+            login.add(&[b"ROLE"]);
+        }
+        let answers = connection.exchange(&login)?;
+        if location.master.is_some()
+            && let Some(Value::Array(role)) = answers.last()
+            && role.first() != Some(&Value::Bytes(b"master".to_vec()))
+        {
+            return Err(Broken::Lost("the server that the Sentinels name does not lead".into()));
+        }
+        for answer in answers {
             if let Value::Error(why) = answer {
                 return Err(if why.starts_with("LOADING") {
                     Broken::Lost(why)
@@ -75,21 +96,9 @@ impl Connection {
         Ok(connection)
     }
 
-    fn to((host, port): &(String, u16), location: &Location) -> Result<Self, Broken> {
-        let mut last = Broken::Lost(format!("{host} has no address"));
-        let timeout = CONNECT.min(location.patience);
-        for address in (host.as_str(), *port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, timeout) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    stream.set_read_timeout(Some(location.patience))?;
-                    stream.set_write_timeout(Some(location.patience))?;
-                    return Ok(Self { stream, buffer: Vec::new(), start: 0, chunk: Vec::new() });
-                }
-                Err(error) => last = error.into(),
-            }
-        }
-        Err(last)
+    fn to(place: &Place, location: &Location) -> Result<Self, Broken> {
+        let stream = Stream::open(place, location)?;
+        Ok(Self { stream, buffer: Vec::new(), start: 0, chunk: Vec::new() })
     }
 
     /// Sends commands, and waits for all answers.
@@ -99,7 +108,8 @@ impl Connection {
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        Ok(self.stream.write_all(bytes)?)
+        self.stream.write_all(bytes)?;
+        Ok(self.stream.flush()?)
     }
 
     /// The next answer.
@@ -172,24 +182,12 @@ impl Connection {
 
     /// How long `receive` waits.
     pub(super) fn set_patience(&self, patience: Duration) -> Result<(), Broken> {
-        Ok(self.stream.set_read_timeout(Some(patience))?)
+        Ok(self.stream.set_read_timeout(patience)?)
     }
 
     /// A handle that can end this connection from another thread.
     pub(super) fn cutter(&self) -> Result<Cutter, Broken> {
-        Ok(Cutter(self.stream.try_clone()?))
-    }
-}
-
-/// Ends a connection from outside.
-#[derive(Debug)]
-pub(super) struct Cutter(TcpStream);
-
-impl Cutter {
-    /// Whoever reads from it gets the end.
-    pub(super) fn cut(&self) {
-        // It may have ended by itself.
-        let _ = self.0.shutdown(Shutdown::Both);
+        Ok(self.stream.cutter()?)
     }
 }
 
@@ -198,14 +196,17 @@ fn is_late(error: &std::io::Error) -> bool {
 }
 
 /// Asks one Sentinel after the other for the address of the server that leads.
-fn find_master(location: &Location, master: &str) -> Result<(String, u16), Broken> {
+fn find_master(location: &Location, master: &str) -> Result<Place, Broken> {
     let mut last = Broken::Lost("no Sentinel".into());
-    for host in &location.hosts {
+    for place in &location.places {
         let mut ask = Commands::default();
+        if let Some(password) = &location.sentinel_password {
+            ask.add(&[b"AUTH", password.as_bytes()]);
+        }
         ask.add(&[b"SENTINEL", b"get-master-addr-by-name", master.as_bytes()]);
-        let answer = Connection::to(host, location).and_then(|mut sentinel| {
+        let answer = Connection::to(place, location).and_then(|mut sentinel| {
             let mut answers = sentinel.exchange(&ask)?;
-            Ok(answers.swap_remove(0))
+            Ok(answers.pop().unwrap_or(Value::Nil))
         });
         match answer {
             Ok(Value::Array(parts)) if parts.len() == 2 => {
@@ -213,7 +214,7 @@ fn find_master(location: &Location, master: &str) -> Result<(String, u16), Broke
                 if let (Some(host), Some(port)) = (parts.next(), parts.next())
                     && let Ok(port) = port.parse()
                 {
-                    return Ok((host, port));
+                    return Ok(Place::Host(host, port));
                 }
             }
             Ok(Value::Error(why)) => last = Broken::Lost(why),

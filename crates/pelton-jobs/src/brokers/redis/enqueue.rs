@@ -8,10 +8,9 @@ use super::resp::{Commands, Value};
 use super::script::Script;
 use super::{RedisBroker, fields, id_from};
 use crate::broker::EnqueueCall;
-use crate::brokers::check_plain;
 use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::job::{Edge, NewJob};
+use crate::job::{Edge, NewJob, On};
 use crate::retry::RetryPolicy;
 use crate::time::Time;
 use crate::workflow;
@@ -32,7 +31,6 @@ impl RedisBroker {
         let mut ids = HashSet::with_capacity(jobs.len());
         for job in jobs {
             job.check()?;
-            check_plain(&job.extra, edges)?;
             if !ids.insert(job.id) {
                 return Err(used(Some(job.id)));
             }
@@ -60,9 +58,7 @@ impl RedisBroker {
         calls: &[EnqueueCall],
         now: Time,
     ) -> Vec<Result<Vec<JobId>, BrokerError>> {
-        let plain = |job: &Arc<NewJob>| {
-            job.key.is_none() && job.check().is_ok() && check_plain(&job.extra, &[]).is_ok()
-        };
+        let plain = |job: &Arc<NewJob>| job.key.is_none() && job.check().is_ok();
         let mut ids = HashSet::new();
         let count: usize = calls.iter().map(|call| call.jobs.len()).sum();
         let together = calls.len() > 1
@@ -124,6 +120,7 @@ impl RedisBroker {
         }
         for edge in edges {
             call.bytes(edge.parent.as_bytes()).bytes(edge.child.as_bytes()).text(edge.position);
+            call.text(u8::from(edge.on == On::Failure));
         }
         let mut answer = self.write(&call)?;
         let wrong = answer.next().and_then(Value::into_text).unwrap_or_default();

@@ -1,11 +1,13 @@
 //! A job as the fields of a Redis hash, there and back.
 //!
-//! `st` state, `q` queue, `p` level of priority, `d` due, `y` microseconds that the record is kept,
-//! `t` task, `l` payload, `s` what only we read (creation, policy, retries, timeout), `x` expiry,
+//! `st` state, `d` due, `l` payload, `s` what never changes (creation, policy, retries, timeout, level
+//! of priority, microseconds that the record is kept, task and queue), `x` expiry,
 //! `k` key, `g` group, `h` headers; `at` attempts, `fa` failures, `lo` losses, `tk` token, `v` version, `w`
 //! worker, `ca` to be cancelled, `sa` start, `fi` end, `pu` purge, `pr` progress, `me` message,
 //! `re` reason, `rs` result, `er` error; `ni` inputs, `pe` those pending, `ch` has children, `or`
-//! a parent's record is gone, `ft` token of the outcome that ended the attempt.
+//! a parent's record is gone, `ft` token of the outcome that ended the attempt; `lk` key of its
+//! limit, `us` letters of the limits that it runs under, `sg` the signal that it waits for, `ku` until
+//! when its key stays taken.
 
 use std::collections::HashMap;
 
@@ -44,7 +46,8 @@ fn has_shape_of(one: &NewJob, two: &NewJob) -> bool {
 #[derive(Default)]
 pub(super) struct Batch<'a> {
     shapes: Commands,
-    count: usize,
+    /// How many jobs have each.
+    counts: Vec<usize>,
     last: Option<&'a NewJob>,
     jobs: Commands,
 }
@@ -59,46 +62,54 @@ impl<'a> Batch<'a> {
     pub(super) fn add_shape(&mut self, job: &'a NewJob, policy: i64, now: Time) {
         let due = job.run_at.unwrap_or(now);
         let state = crate::state::first(0, due, now);
-        let level = [&level_of(job.priority)[..], job.queue.as_bytes()].concat();
         let expires = job.expires_at.map(|at| at.0.to_string()).unwrap_or_default();
         for part in [
             &[b'0' + state as u8][..],
             job.queue.as_bytes(),
-            &level,
+            &level_of(job.priority),
             job.task.as_bytes(),
             due.0.to_string().as_bytes(),
-            ttl_of(job).to_string().as_bytes(),
             own_of(job, policy, now).as_bytes(),
             job.group.as_deref().unwrap_or_default().as_bytes(),
             expires.as_bytes(),
             job.extra.headers.as_deref().unwrap_or_default(),
+            job.extra.limit_key.as_deref().unwrap_or_default().as_bytes(),
         ] {
             self.shapes.count += 1;
             self.shapes.part(part);
         }
-        self.count += 1;
+        self.counts.push(0);
         self.last = Some(job);
     }
 
     /// Adds a job of the last shape.
     pub(super) fn add(&mut self, job: &NewJob) {
-        let mut buffer = [0; 20];
-        self.jobs.count += 3;
-        self.jobs.part(job.id.as_bytes());
-        self.jobs.part(digits(self.count as i64, &mut buffer));
-        self.jobs.part(&job.payload);
+        if let Some(count) = self.counts.last_mut() {
+            *count += 1;
+        }
+        self.jobs.count += 1;
+        self.jobs.part_of(&[job.id.as_bytes(), &job.payload]);
     }
 
     pub(super) fn write(&self, call: &mut Call) {
-        call.text(self.count);
+        call.text(self.counts.len());
         call.append(&self.shapes);
+        for count in &self.counts {
+            call.text(count);
+        }
         call.append(&self.jobs);
     }
 }
 
 fn own_of(job: &NewJob, policy: i64, now: Time) -> String {
     let timeout = job.timeout.map(|seconds| seconds.to_string()).unwrap_or_default();
-    format!("{} {policy} {} {timeout}", now.0, job.retry.max_retries)
+    let level = level_of(job.priority);
+    let level = String::from_utf8_lossy(&level);
+    let (ttl, length) = (ttl_of(job), job.task.len());
+    format!(
+        "{} {policy} {} {timeout} {level} {ttl} {length} {}{}",
+        now.0, job.retry.max_retries, job.task, job.queue
+    )
 }
 
 fn ttl_of(job: &NewJob) -> i64 {
@@ -117,14 +128,11 @@ pub(super) fn write_job(call: &mut Call, job: &NewJob, policy: i64, now: Time, w
         Some(at) => digits(at.0, &mut expiry),
         None => b"",
     };
-    let mut queue_level = Vec::with_capacity(3 + job.queue.len());
-    queue_level.extend_from_slice(&level);
-    queue_level.extend_from_slice(job.queue.as_bytes());
     let number = [b'0' + state as u8];
     call.bytes(job.id.as_bytes());
     call.bytes(&number);
     call.bytes(job.queue.as_bytes());
-    call.bytes(&queue_level);
+    call.bytes(&level);
     call.bytes(job.task.as_bytes());
     call.bytes(due);
     call.bytes(expires);
@@ -133,30 +141,27 @@ pub(super) fn write_job(call: &mut Call, job: &NewJob, policy: i64, now: Time, w
         call.bytes(job.key.as_deref().unwrap_or_default().as_bytes());
     }
     let headers = job.extra.headers.as_deref().filter(|headers| !headers.is_empty());
-    let optional =
-        [job.expires_at.is_some(), job.key.is_some(), job.group.is_some(), headers.is_some()];
-    call.text(2 * (8 + optional.iter().filter(|is| **is).count()));
+    let key_until = job.extra.key_ttl.filter(|_| job.key.is_some());
+    let key_until = key_until.map(|ttl| now.after(ttl).0.min(super::FOR_EVER).to_string());
+    let optional = [
+        (&b"x"[..], job.expires_at.map(|_| expires)),
+        (b"k", job.key.as_deref().map(str::as_bytes)),
+        (b"g", job.group.as_deref().map(str::as_bytes)),
+        (b"h", headers),
+        (b"lk", job.extra.limit_key.as_deref().map(str::as_bytes)),
+        (b"ku", key_until.as_deref().map(str::as_bytes)),
+    ];
+    call.text(2 * (4 + optional.iter().filter(|(_, value)| value.is_some()).count()));
     let own = own_of(job, policy, now);
-    let ttl = ttl_of(job);
-    let mut ttl_buffer = [0; 20];
     let mut field = |name: &[u8], value: &[u8]| {
         call.bytes(name);
         call.bytes(value);
     };
     field(b"st", &number);
-    field(b"q", job.queue.as_bytes());
-    field(b"p", &level);
     field(b"d", due);
-    field(b"y", digits(ttl, &mut ttl_buffer));
-    field(b"t", job.task.as_bytes());
     field(b"s", own.as_bytes());
     field(b"l", &job.payload);
-    for (name, value) in [
-        (&b"x"[..], job.expires_at.map(|_| expires)),
-        (b"k", job.key.as_deref().map(str::as_bytes)),
-        (b"g", job.group.as_deref().map(str::as_bytes)),
-        (b"h", headers),
-    ] {
+    for (name, value) in optional {
         if let Some(value) = value {
             field(name, value);
         }
@@ -169,17 +174,28 @@ pub(super) struct Own {
     pub(super) policy: i64,
     pub(super) max_retries: u32,
     pub(super) timeout: Option<f64>,
+    pub(super) priority: i8,
+    pub(super) task: String,
+    pub(super) queue: String,
 }
 
 impl Own {
     pub(super) fn read(text: &str) -> Option<Self> {
-        let mut parts = text.split(' ');
-        Some(Self {
+        let mut parts = text.splitn(8, ' ');
+        let mut own = Self {
             created_at: Time(parts.next()?.parse().ok()?),
             policy: parts.next()?.parse().ok()?,
             max_retries: parts.next()?.parse().ok()?,
             timeout: parts.next().and_then(|text| text.parse().ok()),
-        })
+            priority: priority_of(parts.next()?),
+            task: String::new(),
+            queue: String::new(),
+        };
+        // How long it is kept is for the scripts.
+        let (length, names) = (parts.nth(1)?, parts.next()?);
+        let (task, queue) = names.split_at_checked(length.parse().ok()?)?;
+        (own.task, own.queue) = (task.to_owned(), queue.to_owned());
+        Some(own)
     }
 }
 
@@ -200,14 +216,16 @@ pub(super) fn record(id: JobId, hash: Value) -> Option<JobRecord> {
     let (started_at, finished_at) = (time("sa"), time("fi"));
     Some(JobRecord {
         id,
-        task: take("t").and_then(text)?,
-        queue: take("q").and_then(text)?,
+        task: own.task,
+        queue: own.queue,
         state,
-        priority: priority_of(&take("p").and_then(text)?),
+        priority: own.priority,
         attempt: take("at").and_then(number).map_or(0, |n| u32::try_from(n).unwrap_or(0)),
         max_retries: own.max_retries,
         created_at: own.created_at,
-        run_at: (state == State::Scheduled || due != own.created_at).then_some(due),
+        run_at: (state == State::Scheduled || due != own.created_at)
+            .then_some(due)
+            .filter(|due| due.0 < super::FOR_EVER),
         started_at,
         finished_at,
         timeout: own.timeout,
@@ -222,7 +240,7 @@ pub(super) fn record(id: JobId, hash: Value) -> Option<JobRecord> {
         error: take("er"),
         cancel_requested: take("ca").is_some(),
         version: take("v").and_then(number).unwrap_or(1),
-        extra: Extra { headers: take("h"), ..Extra::default() },
-        signal: None,
+        extra: Extra { headers: take("h"), limit_key: take("lk").and_then(text), key_ttl: None },
+        signal: take("sg").and_then(text),
     })
 }

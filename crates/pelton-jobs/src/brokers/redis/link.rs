@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Broken, Connection};
 use super::resp::{Commands, Value};
 use super::script::{SCRIPTS, Script};
-use super::url::Location;
+use super::url::{Location, Place};
 use crate::error::BrokerError;
 use crate::time::Time;
 
@@ -63,13 +63,15 @@ pub(super) struct Link {
     /// The names that the server gave to our scripts.
     names: [Option<Vec<u8>>; SCRIPTS],
     outage: Option<Outage>,
+    /// Where a cluster said that our keys are.
+    moved: Option<Place>,
 }
 
 impl Link {
     pub(super) fn new(location: Arc<Location>, uid: [u8; 8]) -> Self {
         let prefix = format!("{{{}}}:", location.namespace).into_bytes();
         let names = [const { None }; SCRIPTS];
-        Self { location, prefix, uid, connection: None, names, outage: None }
+        Self { location, prefix, uid, connection: None, names, outage: None, moved: None }
     }
 
     /// A key of ours.
@@ -90,7 +92,10 @@ impl Link {
                     Value::Error(why) if why.starts_with("NOSCRIPT") => {
                         link.names[call.script as usize] = None;
                     }
-                    Value::Error(why) if is_away(why) => return Err(Broken::Lost(why.clone())),
+                    Value::Error(why) if is_away(why) => {
+                        link.moved = moved_to(why);
+                        return Err(Broken::Lost(why.clone()));
+                    }
                     _ => return Ok(value),
                 }
             }
@@ -106,7 +111,9 @@ impl Link {
                 Value::Error(why) if is_away(why) => Some(why.clone()),
                 _ => None,
             });
-            away.map_or(Ok(values), |why| Err(Broken::Lost(why)))
+            let Some(why) = away else { return Ok(values) };
+            link.moved = moved_to(&why);
+            Err(Broken::Lost(why))
         })?;
         values.into_iter().map(|value| self.refuse_error(value)).collect()
     }
@@ -119,7 +126,10 @@ impl Link {
             load.add(&[b"SCRIPT", b"LOAD", call.script.text().as_bytes()]);
             match self.connected()?.exchange(&load)?.swap_remove(0) {
                 Value::Bytes(name) => self.names[index] = Some(name),
-                Value::Error(why) if is_away(&why) => return Err(Broken::Lost(why)),
+                Value::Error(why) if is_away(&why) => {
+                    self.moved = moved_to(&why);
+                    return Err(Broken::Lost(why));
+                }
                 other => return Err(Broken::Refused(format!("SCRIPT LOAD: {other:?}"))),
             }
         }
@@ -140,7 +150,14 @@ impl Link {
 
     fn connected(&mut self) -> Result<&mut Connection, Broken> {
         if self.connection.is_none() {
-            self.connection = Some(Connection::open(&self.location)?);
+            let opened = Connection::open(&self.location, self.moved.as_ref());
+            if opened.is_err() {
+                // The others know where our keys went.
+                self.moved = None;
+            }
+            self.connection = Some(opened?);
+            // Another server may not know our scripts.
+            self.names = [const { None }; SCRIPTS];
         }
         self.connection.as_mut().ok_or_else(|| Broken::Lost("not connected".into()))
     }
@@ -224,11 +241,27 @@ impl Link {
     }
 }
 
-/// Whether a refusal passes by itself: a restart, or a failover.
+/// Where a cluster says that our keys are: `MOVED 42 host:port`.
+fn moved_to(why: &str) -> Option<Place> {
+    let (host, port) = why.strip_prefix("MOVED ")?.split_once(' ')?.1.rsplit_once(':')?;
+    Some(Place::Host(host.to_owned(), port.parse().ok()?))
+}
+
+/// Whether a refusal passes by itself: a restart, a failover, or keys that are elsewhere.
 fn is_away(why: &str) -> bool {
-    ["LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"]
-        .iter()
-        .any(|word| why.starts_with(word))
+    [
+        "LOADING",
+        "READONLY",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "BUSY",
+        "MOVED",
+        "ASK",
+        "UNBLOCKED",
+    ]
+    .iter()
+    .any(|word| why.starts_with(word))
 }
 
 /// Decimal digits.

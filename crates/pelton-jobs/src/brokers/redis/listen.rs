@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connection::{Broken, Connection, Cutter};
+use super::connection::{Broken, Connection};
 use super::resp::{Commands, Value};
+use super::stream::Cutter;
 use super::url::Location;
 use crate::broker::{Ears, News};
 use crate::error::BrokerError;
@@ -32,7 +33,7 @@ struct State {
 
 struct Listener {
     location: Arc<Location>,
-    channels: [Vec<u8>; 3],
+    channels: [Vec<u8>; 4],
     ears: Arc<dyn Ears>,
     work: Arc<AtomicBool>,
     state: Arc<Mutex<State>>,
@@ -46,8 +47,8 @@ impl Listening {
     ) -> Result<Self, BrokerError> {
         let work = Arc::new(AtomicBool::new(true));
         let state = Arc::new(Mutex::new(State::default()));
-        let channels =
-            [b"work".as_slice(), b"cancel", b"changed"].map(|name| [&prefix, name].concat());
+        let channels = [b"work".as_slice(), b"cancel", b"order", b"changed"]
+            .map(|name| [&prefix, name].concat());
         let (work_too, state_too) = (Arc::clone(&work), Arc::clone(&state));
         let listener = Listener { location, channels, ears, work: work_too, state: state_too };
         std::thread::Builder::new()
@@ -88,7 +89,7 @@ impl Listener {
     }
 
     fn listen(&self) -> Result<(), Broken> {
-        let mut connection = Connection::open(&self.location)?;
+        let mut connection = Connection::open(&self.location, None)?;
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.closed {
@@ -97,8 +98,8 @@ impl Listener {
             state.cutter = Some(connection.cutter()?);
         }
         let mut subscribe = Commands::default();
-        let [work, cancel, changed] = &self.channels;
-        subscribe.add(&[b"SUBSCRIBE", work, cancel, changed]);
+        let [work, cancel, order, changed] = &self.channels;
+        subscribe.add(&[b"SUBSCRIBE", work, cancel, order, changed]);
         connection.send(&subscribe.bytes)?;
         for _ in 0..self.channels.len() {
             connection.receive()?;
@@ -143,6 +144,8 @@ impl Listener {
             self.ears.hear(News::Work);
         } else if channel == self.channels[1] {
             self.ears.hear(News::Cancels);
+        } else if channel == self.channels[2] {
+            self.ears.hear(News::Orders);
         } else {
             let ids = body.get(8..).unwrap_or_default().chunks_exact(16);
             let ids = ids.filter_map(|id| id.try_into().ok()).map(JobId::from_bytes);

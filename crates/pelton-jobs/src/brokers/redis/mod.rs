@@ -7,18 +7,23 @@
 mod connection;
 mod enqueue;
 mod fields;
+mod finish;
+mod lease;
+mod limits;
 mod link;
 mod listen;
+mod operations;
 mod pack;
 mod read;
 mod resp;
 mod schedule;
 mod script;
+mod steps;
+mod stream;
 mod url;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use self::link::{Call, Link};
 use self::listen::Listening;
@@ -26,18 +31,30 @@ use self::resp::{Commands, Value};
 use self::script::Script;
 use self::url::Location;
 use crate::broker::{
-    Broker, Chance, Commit, Ears, EnqueueCall, Progress, Reader, Tick, WorkerRow, WorkerSpec,
+    Broker, Capabilities, Chance, Commit, Ears, EnqueueCall, Progress, Reader, Tick, WorkerRow,
+    WorkerSpec,
 };
 use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::job::{Edge, End, Lease, LeasedJob, NewJob, Outcome, Settled, check_blob};
-use crate::retry::{RetryPolicy, Verdict};
+use crate::job::{Edge, Lease, LeasedJob, NewJob, Outcome, Settled};
+use crate::limit::{Limit, Rate, Scope};
+use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
-use crate::state::State;
 use crate::time::Time;
 
+/// The schemes of URLs that name a Redis.
+pub const SCHEMES: [&str; 7] = [
+    "redis",
+    "rediss",
+    "redis+cluster",
+    "rediss+cluster",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "unix",
+];
+
 /// The layout of keys that this release reads and writes.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 /// A waiting worker looks again after this long, in case a message was lost with its connection.
 const LOOK_AGAIN: f64 = 2.0;
@@ -58,6 +75,8 @@ pub struct RedisBroker {
     /// For each worker, the last lease call whose answer arrived.
     received: HashMap<WorkerRow, Vec<u8>>,
     requests: u64,
+    /// For each worker, the last of the orders that arrived.
+    ordered: HashMap<WorkerRow, Vec<u8>>,
     listening: Option<Listening>,
     /// What the last lease in vain said of the next: for whom, and when.
     vain: Option<(Vec<String>, Vec<String>, Option<Time>)>,
@@ -80,6 +99,7 @@ impl RedisBroker {
             others_wrote: false,
             received: HashMap::new(),
             requests: 0,
+            ordered: HashMap::new(),
             listening: None,
             vain: None,
         };
@@ -94,6 +114,13 @@ impl RedisBroker {
         ask.add(&[b"GET", &key]);
         match self.link.ask(&ask)?[1].as_int() {
             Some(SCHEMA) => Ok(()),
+            Some(older @ 1..SCHEMA) => Err(BrokerError::Open(format!(
+                "{}: the keys of namespace {:?} were written by an older Pelton (layout {older}; \
+                 this one has {SCHEMA}): let that one finish its jobs, then delete them, or use \
+                 another namespace",
+                self.link.location.name(),
+                self.link.location.namespace
+            ))),
             Some(newer) if newer > SCHEMA => Err(BrokerError::Newer(format!(
                 "{}: its keys were written by a newer Pelton (schema {newer}; this one knows \
                  {SCHEMA}): upgrade Pelton, or use another namespace",
@@ -113,7 +140,19 @@ impl RedisBroker {
         let writes = answer.next().and_then(|value| value.as_int()).unwrap_or(self.writes);
         self.others_wrote |= writes > self.writes + 1;
         self.writes = writes;
+        if answer.next().and_then(|value| value.as_int()) == Some(1) {
+            self.note_work();
+        }
+        let changed = answer.next().and_then(Value::into_bytes).unwrap_or_default();
+        let changed = changed.chunks_exact(16).filter_map(id_from);
+        self.commit.changed.extend(changed);
         Ok(answer)
+    }
+
+    /// A name for a call that the server must know again.
+    fn request(&mut self) -> Vec<u8> {
+        self.requests += 1;
+        [&self.uid[..], &self.requests.to_be_bytes()].concat()
     }
 
     /// Work may be there now, for those who wait in this process.
@@ -137,50 +176,6 @@ impl RedisBroker {
         call
     }
 
-    /// What follows from an outcome, by the rules of `retry`.
-    fn write_outcome(
-        &mut self,
-        call: &mut Call,
-        outcome: &Outcome,
-        now: Time,
-        chance: &mut dyn Chance,
-    ) -> Result<Option<Time>, BrokerError> {
-        call.bytes(outcome.lease.id.as_bytes()).text(outcome.lease.token);
-        let mut add = |how: &str, one: &[u8], two: &[u8]| {
-            call.bytes(how.as_bytes()).bytes(one).bytes(two);
-        };
-        match &outcome.end {
-            End::Success(result) => add("success", result, b""),
-            End::Release => add("release", b"", b""),
-            End::Suspend { signal: Some(_), .. } => {
-                return Err(BrokerError::Unsupported("sending signals to jobs"));
-            }
-            End::Suspend { until, signal: None } => {
-                let at = until.map_or(FOR_EVER, |until| until.0.min(FOR_EVER));
-                add("suspend", at.to_string().as_bytes(), b"");
-                return Ok(Some(Time(at)));
-            }
-            End::Cancelled(reason) => add("cancelled", reason.as_bytes(), b""),
-            End::Failure { error, retry, delay } => {
-                let (policy, failures) = (outcome.lease.row >> 32, outcome.lease.row as u32);
-                let policy = self.policy(policy)?;
-                let failures = failures.saturating_add(1);
-                match policy.after_failure(failures, *delay, now, chance.next()) {
-                    Verdict::Again(at) if *retry => {
-                        add("again", at.0.to_string().as_bytes(), error);
-                        return Ok(Some(at));
-                    }
-                    Verdict::Again(_) => add("dead", b"failed, and is not to be retried", error),
-                    Verdict::GiveUp if !retry => {
-                        add("dead", b"failed, and is not to be retried", error);
-                    }
-                    Verdict::GiveUp => add("dead", b"failed, and has no retries left", error),
-                }
-            }
-        }
-        Ok(None)
-    }
-
     fn control(
         &mut self,
         what: &str,
@@ -189,63 +184,13 @@ impl RedisBroker {
         now: Time,
     ) -> Result<Value, BrokerError> {
         let mut call = Call::new(Script::Control, now);
-        call.bytes(what.as_bytes()).bytes(id.as_bytes()).bytes(reason.as_bytes());
-        let answer = self.write(&call)?.next().unwrap_or(Value::Nil);
-        self.note_work();
-        self.commit.changed.push(id);
-        Ok(answer)
-    }
-}
-
-/// The queues of a worker, as `levels.lua` takes them.
-fn write_queues(call: &mut Call, spec: &WorkerSpec) {
-    call.text(spec.queues.len());
-    for queue in spec.queues.iter().chain(&spec.skip) {
-        call.bytes(queue.as_bytes());
+        call.bytes(what.as_bytes()).bytes(reason.as_bytes()).bytes(id.as_bytes());
+        Ok(self.write(&call)?.next().unwrap_or(Value::Nil))
     }
 }
 
 fn id_from(bytes: &[u8]) -> Option<JobId> {
     bytes.try_into().ok().map(JobId::from_bytes)
-}
-
-/// A job from an answer of `lease.lua`, and the number of its retry policy.
-fn leased(value: Value) -> Option<LeasedJob> {
-    let mut parts = value.into_array().into_iter();
-    let mut bytes = || parts.next().and_then(Value::into_bytes);
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
-    let number = |bytes: Vec<u8>| std::str::from_utf8(&bytes).ok()?.parse::<i64>().ok();
-    let named = |text: String| (!text.is_empty()).then_some(text);
-    let id = id_from(&bytes()?)?;
-    let (queue, task) = (text(bytes()?)?, text(bytes()?)?);
-    let payload = bytes()?;
-    let own = fields::Own::read(&text(bytes()?)?)?;
-    let (attempt, token) = (number(bytes()?)?, number(bytes()?)?);
-    let (key, group) = (named(text(bytes()?)?), named(text(bytes()?)?));
-    let failures = number(bytes()?)?;
-    let mut inputs: Vec<(u32, Vec<u8>)> = Vec::new();
-    let mut flat = parts.next()?.into_array().into_iter();
-    while let (Some(position), Some(result)) = (flat.next(), flat.next()) {
-        inputs.push((u32::try_from(position.as_int()?).ok()?, result.into_bytes()?));
-    }
-    inputs.sort_by_key(|(position, _)| *position);
-    let headers = parts.next().and_then(Value::into_bytes);
-    Some(LeasedJob {
-        id,
-        row: own.policy << 32 | failures,
-        task: task.into(),
-        queue: queue.into(),
-        payload,
-        attempt: u32::try_from(attempt).ok()?,
-        token,
-        max_retries: own.max_retries,
-        timeout: own.timeout,
-        inputs: inputs.into_iter().map(|(_, result)| result).collect(),
-        key,
-        group,
-        created_at: own.created_at,
-        headers,
-    })
 }
 
 impl Broker for RedisBroker {
@@ -282,28 +227,7 @@ impl Broker for RedisBroker {
         limit: usize,
         now: Time,
     ) -> Result<Vec<LeasedJob>, BrokerError> {
-        self.requests += 1;
-        let request = [&self.uid[..], &self.requests.to_be_bytes()].concat();
-        let mut call = Self::worker_call(Script::Lease, worker, spec, now);
-        call.text(limit).bytes(&request);
-        call.bytes(self.received.get(&worker).map(Vec::as_slice).unwrap_or_default());
-        write_queues(&mut call, spec);
-        let mut answer = self.write(&call)?;
-        let jobs = answer.next().unwrap_or(Value::Nil).into_array();
-        let next = answer.next().and_then(|value| value.as_int()).map(Time);
-        if jobs.is_empty() {
-            self.vain = Some((spec.queues.clone(), spec.skip.clone(), next));
-        } else {
-            self.vain = None;
-        }
-        let jobs: Option<Vec<LeasedJob>> = jobs.into_iter().map(leased).collect();
-        let jobs = jobs.ok_or_else(|| self.unexpected("leased jobs"))?;
-        if !jobs.is_empty() {
-            // Not before the answer was read: what nobody got is given again.
-            self.received.insert(worker, request);
-        }
-        self.commit.changed.extend(jobs.iter().map(|job| job.id));
-        Ok(jobs)
+        self.lease_jobs(worker, spec, limit, now)
     }
 
     fn finish(
@@ -313,34 +237,7 @@ impl Broker for RedisBroker {
         now: Time,
         chance: &mut dyn Chance,
     ) -> Result<Vec<Settled>, BrokerError> {
-        for outcome in outcomes {
-            match &outcome.end {
-                End::Success(result) => check_blob("result", result)?,
-                End::Failure { error, .. } => check_blob("error", error)?,
-                End::Cancelled(_) | End::Release | End::Suspend { .. } => {}
-            }
-        }
-        let mut call = Call::new(Script::Finish, now);
-        call.text(worker.0);
-        let mut times = Vec::with_capacity(outcomes.len());
-        for outcome in outcomes {
-            times.push(self.write_outcome(&mut call, outcome, now, chance)?);
-        }
-        let states = self.write(&call)?.next().unwrap_or(Value::Nil).into_array();
-        if states.len() != outcomes.len() {
-            return Err(self.unexpected("ended attempts"));
-        }
-        let mut settled = Vec::with_capacity(outcomes.len());
-        for ((outcome, state), run_at) in outcomes.iter().zip(states).zip(times) {
-            let state = state.as_int().and_then(State::from_number);
-            let run_at = run_at.filter(|_| state == Some(State::Scheduled));
-            if matches!(state, Some(State::Scheduled | State::Queued)) {
-                self.note_work();
-            }
-            self.commit.changed.push(outcome.lease.id);
-            settled.push(Settled { id: outcome.lease.id, state, run_at });
-        }
-        Ok(settled)
+        self.finish_jobs(worker, outcomes, now, chance)
     }
 
     fn progress(&mut self, reports: &[Progress]) -> Result<(), BrokerError> {
@@ -351,7 +248,6 @@ impl Broker for RedisBroker {
             call.bytes(message.as_deref().unwrap_or_default().as_bytes());
         }
         self.write(&call)?;
-        self.commit.changed.extend(reports.iter().map(|report| report.lease.id));
         Ok(())
     }
 
@@ -387,7 +283,6 @@ impl Broker for RedisBroker {
         let mut call = Call::new(Script::Pause, Time(0));
         call.bytes(queue.as_bytes()).text(u8::from(paused));
         self.write(&call)?;
-        self.note_work();
         Ok(())
     }
 
@@ -427,6 +322,7 @@ impl Broker for RedisBroker {
         call.bytes(b"remove");
         self.write(&call)?;
         self.received.remove(&worker);
+        self.ordered.remove(&worker);
         Ok(())
     }
 
@@ -436,7 +332,7 @@ impl Broker for RedisBroker {
         schedules: &[ScheduleSpec],
         now: Time,
     ) -> Result<(), BrokerError> {
-        self.declare_schedules(owner, schedules, now)
+        self.declare_schedules(owner, schedules, false, now)
     }
 
     fn tick(&mut self, leader: &str, now: Time) -> Result<Tick, BrokerError> {
@@ -452,31 +348,11 @@ impl Broker for RedisBroker {
 
     fn tidy(&mut self, now: Time) -> Result<bool, BrokerError> {
         let more = self.write(&Call::new(Script::Tidy, now))?.next();
-        self.note_work();
         Ok(more.and_then(|value| value.as_int()) == Some(1))
     }
 
     fn work_at(&mut self, spec: &WorkerSpec, now: Time) -> Result<Option<Time>, BrokerError> {
-        if let Some(listening) = &self.listening {
-            if listening.work.swap(false, Ordering::SeqCst) {
-                self.vain = None;
-                return Ok(Some(now));
-            }
-            if let Some((queues, skip, next)) = &self.vain
-                && (queues, skip) == (&spec.queues, &spec.skip)
-            {
-                let look = now.after(LOOK_AGAIN);
-                return Ok(Some(next.map_or(look, |next| next.min(look))));
-            }
-        }
-        let mut call = Call::new(Script::WorkAt, now);
-        write_queues(&mut call, spec);
-        let answer = self.link.call(&call)?.into_array().into_iter().next();
-        match answer.and_then(Value::into_text).as_deref() {
-            Some("now") => Ok(Some(now)),
-            Some(time) => Ok(time.parse().ok().map(Time)),
-            None => Err(self.unexpected("work to come")),
-        }
+        self.next_work(spec, now)
     }
 
     fn was_changed_by_others(&mut self) -> Result<bool, BrokerError> {
@@ -495,6 +371,107 @@ impl Broker for RedisBroker {
         ask.add(&[b"SMEMBERS", &key]);
         let ids = self.link.ask(&ask)?.swap_remove(0).into_array().into_iter();
         Ok(ids.filter_map(Value::into_bytes).filter_map(|id| id_from(&id)).collect())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            steps: true,
+            limits: true,
+            failure_edges: true,
+            history: true,
+            key_windows: true,
+            fair: true,
+            dynamic_schedules: true,
+            orders: true,
+            bulk_control: true,
+        }
+    }
+
+    fn save_step(&mut self, lease: Lease, step: &str, value: &[u8]) -> Result<bool, BrokerError> {
+        self.write_step(lease, step, value)
+    }
+
+    fn steps(&mut self, lease: Lease) -> Result<Vec<(String, Vec<u8>)>, BrokerError> {
+        self.steps_of(lease)
+    }
+
+    fn take_signal(
+        &mut self,
+        lease: Lease,
+        signal: &str,
+        step: &str,
+    ) -> Result<Option<Vec<u8>>, BrokerError> {
+        self.signal_to_step(lease, signal, step)
+    }
+
+    fn signal(
+        &mut self,
+        id: JobId,
+        signal: &str,
+        value: &[u8],
+        now: Time,
+    ) -> Result<bool, BrokerError> {
+        self.send_signal(id, signal, value, now)
+    }
+
+    fn set_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError> {
+        self.write_limit(scope, limit)
+    }
+
+    fn acquire(
+        &mut self,
+        bucket: &str,
+        rate: Rate,
+        cost: f64,
+        now: Time,
+    ) -> Result<Option<Time>, BrokerError> {
+        self.take_from(bucket, rate, cost, now)
+    }
+
+    fn cancel_group(&mut self, group: &str, reason: &str, now: Time) -> Result<u64, BrokerError> {
+        self.cancel_all_of(group, reason, now)
+    }
+
+    fn purge_queue(&mut self, queue: &str, limit: u32, now: Time) -> Result<u64, BrokerError> {
+        self.cancel_unstarted_of(queue, limit, now)
+    }
+
+    fn put_schedule(
+        &mut self,
+        owner: &str,
+        schedule: &ScheduleSpec,
+        now: Time,
+    ) -> Result<(), BrokerError> {
+        self.declare_schedules(owner, std::slice::from_ref(schedule), true, now)
+    }
+
+    fn remove_schedule(&mut self, name: &str) -> Result<bool, BrokerError> {
+        self.delete_schedule(name)
+    }
+
+    fn pause_schedule(&mut self, name: &str, paused: bool, now: Time) -> Result<bool, BrokerError> {
+        self.rest_schedule(name, paused, now)
+    }
+
+    fn run_schedule(&mut self, name: &str, now: Time) -> Result<Option<JobId>, BrokerError> {
+        self.fire_now(name, now)
+    }
+
+    fn order_workers(
+        &mut self,
+        name: Option<&str>,
+        order: &[u8],
+        now: Time,
+    ) -> Result<u64, BrokerError> {
+        self.write_orders(name, order, now)
+    }
+
+    fn orders(
+        &mut self,
+        worker: WorkerRow,
+        report: Option<&[u8]>,
+    ) -> Result<Vec<Vec<u8>>, BrokerError> {
+        self.take_orders(worker, report)
     }
 
     fn listen(&mut self, ears: Arc<dyn Ears>) -> Result<bool, BrokerError> {

@@ -1,6 +1,6 @@
 //! Answers from Redis, on a connection of their own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::link::{Call, Link};
 use super::resp::{Commands, Value};
@@ -10,12 +10,20 @@ use super::{fields, id_from};
 use crate::broker::Reader;
 use crate::error::BrokerError;
 use crate::id::JobId;
-use crate::record::{JobRecord, ListFilter, QueueRecord, ScheduleRecord, WorkerRecord};
+use crate::record::{
+    AttemptRecord, JobRecord, LimitRecord, ListFilter, QueueRecord, ScheduleRecord, WorkerRecord,
+};
 use crate::state::State;
 use crate::time::Time;
 
 /// Ids taken from an index at a time.
 const CHUNK: usize = 500;
+
+/// Ready jobs whose ids are read for a list: where there are more, the jobs of all states are walked.
+const SCAN_MAX: i64 = 20_000;
+
+/// Jobs counted in one script.
+const COUNT_MAX: i64 = 5000;
 
 /// A view of the jobs of one namespace.
 pub(super) struct RedisReader {
@@ -69,54 +77,105 @@ impl RedisReader {
         Ok(())
     }
 
-    /// The indexes that hold, between them, all jobs that the filter may let pass: the fewest ids.
-    fn indexes(&mut self, filter: &ListFilter) -> Result<Vec<Vec<u8>>, BrokerError> {
+    /// What holds, between them, all jobs that the filter may let pass: the cheapest to walk.
+    fn sources(&mut self, filter: &ListFilter) -> Result<Sources, BrokerError> {
         if let Some(group) = &filter.group {
-            return Ok(vec![self.link.key(&[b"g", group.as_bytes()])]);
+            let indexes = vec![self.link.key(&[b"g:", group.as_bytes()])];
+            return Ok(Sources { indexes, ids: Vec::new() });
         }
-        let by_task = filter.task.as_ref().map(|task| self.link.key(&[b"t", task.as_bytes()]));
-        if let (Some(key), None, None) = (&by_task, &filter.queue, filter.state) {
-            return Ok(vec![key.clone()]);
+        let by_task = self.by_task(filter)?;
+        let by_state = self.by_state(filter)?;
+        let of_tasks = self.count(&by_task)?;
+        let of_states = self.count(&by_state.indexes)?;
+        let levels = self.count(&by_state.levels)?;
+        let some = filter.task.is_some() || filter.queue.is_some() || filter.state.is_some();
+        if !some || levels > SCAN_MAX || of_tasks <= of_states + levels {
+            return Ok(Sources { indexes: by_task, ids: Vec::new() });
         }
-        let queues = match &filter.queue {
-            Some(queue) => vec![queue.clone().into_bytes()],
-            None => {
-                let key = self.link.key(&[b"queues"]);
-                let queues = self.ask(&[vec![b"SMEMBERS", &key]])?.swap_remove(0);
-                queues.into_array().into_iter().filter_map(Value::into_bytes).collect()
-            }
-        };
-        let states = filter.state.map_or_else(|| State::ALL.to_vec(), |state| vec![state]);
-        let mut keys = Vec::new();
-        for queue in &queues {
-            for state in &states {
-                keys.push(self.link.key(&[b"i", &[b'0' + *state as u8], queue]));
-            }
-        }
-        let Some(by_task) = by_task else { return Ok(keys) };
-        let mut counts: Vec<_> = keys.iter().map(|key| vec![&b"ZCARD"[..], key]).collect();
-        counts.push(vec![b"ZCARD", &by_task]);
-        let mut counts: Vec<i64> =
-            self.ask(&counts)?.iter().map(|count| count.as_int().unwrap_or(0)).collect();
-        let of_task = counts.pop().unwrap_or(0);
-        Ok(if of_task <= counts.iter().sum() { vec![by_task] } else { keys })
+        let ids = self.ids_in(&by_state)?;
+        Ok(Sources { indexes: by_state.indexes, ids })
     }
 
-    /// The newest ids of all `indexes` before `cursor`, and whether there are more.
+    fn by_task(&mut self, filter: &ListFilter) -> Result<Vec<Vec<u8>>, BrokerError> {
+        let tasks = match &filter.task {
+            Some(task) => vec![task.clone().into_bytes()],
+            None => self.members(&[b"tasks"])?,
+        };
+        Ok(tasks.iter().map(|task| self.link.key(&[b"t:", task])).collect())
+    }
+
+    fn by_state(&mut self, filter: &ListFilter) -> Result<ByState, BrokerError> {
+        let queues = match &filter.queue {
+            Some(queue) => vec![queue.clone().into_bytes()],
+            None => self.members(&[b"queues"])?,
+        };
+        let states = filter.state.map_or_else(|| State::ALL.to_vec(), |state| vec![state]);
+        let mut found = ByState::default();
+        for state in states {
+            match state {
+                State::Queued => {
+                    let key = self.link.key(&[b"levels"]);
+                    let levels = self.ask(&[vec![b"ZRANGE", &key, b"0", b"-1"]])?.swap_remove(0);
+                    let levels = levels.into_array().into_iter().filter_map(Value::into_bytes);
+                    let levels = levels.filter(|level| queues.iter().any(|q| level.ends_with(q)));
+                    found.levels.extend(levels.map(|level| self.link.key(&[b"r", &level])));
+                }
+                State::Running => {
+                    let key = self.link.key(&[b"workers"]);
+                    let rows = self.ask(&[vec![b"ZRANGE", &key, b"0", b"-1"]])?.swap_remove(0);
+                    let rows = rows.into_array().into_iter().filter_map(Value::into_bytes);
+                    found.running.extend(rows.map(|row| self.link.key(&[b"run", &row])));
+                }
+                state => {
+                    let number = [b'0' + state as u8];
+                    let of = queues.iter().map(|queue| self.link.key(&[b"i", &number, queue]));
+                    found.indexes.extend(of);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn members(&mut self, key: &[&[u8]]) -> Result<Vec<Vec<u8>>, BrokerError> {
+        let key = self.link.key(key);
+        let members = self.ask(&[vec![b"SMEMBERS", &key]])?.swap_remove(0).into_array();
+        Ok(members.into_iter().filter_map(Value::into_bytes).collect())
+    }
+
+    fn count(&mut self, keys: &[Vec<u8>]) -> Result<i64, BrokerError> {
+        let counts: Vec<_> = keys.iter().map(|key| vec![&b"ZCARD"[..], key]).collect();
+        Ok(self.ask(&counts)?.iter().map(|count| count.as_int().unwrap_or(0)).sum())
+    }
+
+    /// The ids of queued and running jobs, newest first: they have no index by id.
+    fn ids_in(&mut self, places: &ByState) -> Result<Vec<JobId>, BrokerError> {
+        let mut ask: Vec<_> =
+            places.levels.iter().map(|key| vec![&b"ZRANGE"[..], key, b"0", b"-1"]).collect();
+        ask.extend(places.running.iter().map(|key| vec![&b"SMEMBERS"[..], key]));
+        let found = self.ask(&ask)?.into_iter().flat_map(Value::into_array);
+        let found = found.filter_map(Value::into_bytes);
+        let mut ids: Vec<_> = found.filter_map(|id| id_from(&id)).collect();
+        ids.sort_unstable_by(|one, two| two.cmp(one));
+        Ok(ids)
+    }
+
+    /// The newest ids of all `sources` before `cursor`, and whether there are more.
     fn newest(
         &mut self,
-        indexes: &[Vec<u8>],
+        sources: &Sources,
         cursor: Option<JobId>,
     ) -> Result<(Vec<JobId>, bool), BrokerError> {
         let from = cursor.map_or(b"+".to_vec(), |id| [b"(", &id.as_bytes()[..]].concat());
         let count = CHUNK.to_string();
-        let commands: Vec<_> = indexes
+        let commands: Vec<_> = sources
+            .indexes
             .iter()
             .map(|key| {
                 vec![&b"ZREVRANGEBYLEX"[..], key, &from, b"-", b"LIMIT", b"0", count.as_bytes()]
             })
             .collect();
-        let mut ids = Vec::new();
+        let start = cursor.map_or(0, |cursor| sources.ids.partition_point(|id| *id >= cursor));
+        let mut ids: Vec<_> = sources.ids[start..].iter().take(CHUNK).copied().collect();
         for found in self.ask(&commands)? {
             let found = found.into_array().into_iter().filter_map(Value::into_bytes);
             ids.extend(found.filter_map(|id| id_from(&id)));
@@ -128,6 +187,20 @@ impl RedisReader {
         ids.truncate(CHUNK);
         Ok((ids, more))
     }
+}
+
+/// Where to look for jobs: indexes by id, and ids, newest first.
+struct Sources {
+    indexes: Vec<Vec<u8>>,
+    ids: Vec<JobId>,
+}
+
+/// Keys of jobs by their states: indexes by id, ready ones, running ones.
+#[derive(Default)]
+struct ByState {
+    indexes: Vec<Vec<u8>>,
+    levels: Vec<Vec<u8>>,
+    running: Vec<Vec<u8>>,
 }
 
 impl Reader for RedisReader {
@@ -145,7 +218,7 @@ impl Reader for RedisReader {
     }
 
     fn list(&mut self, filter: &ListFilter) -> Result<Vec<JobRecord>, BrokerError> {
-        let indexes = self.indexes(filter)?;
+        let sources = self.sources(filter)?;
         let limit = filter.limit as usize;
         let fits = |record: &JobRecord| {
             filter.state.is_none_or(|state| state == record.state)
@@ -156,7 +229,7 @@ impl Reader for RedisReader {
         let mut found = Vec::new();
         let mut cursor = filter.before;
         while found.len() < limit {
-            let (ids, more) = self.newest(&indexes, cursor)?;
+            let (ids, more) = self.newest(&sources, cursor)?;
             cursor = ids.last().copied();
             for ids in ids.chunks(CHUNK.min((limit - found.len()).max(16))) {
                 found.extend(self.records(ids)?.into_iter().filter(fits));
@@ -202,6 +275,7 @@ impl Reader for RedisReader {
                 b"processed",
                 b"failed",
                 b"closed",
+                b"rep",
             ]);
             commands.push(vec![&b"SCARD"[..], running]);
         }
@@ -216,17 +290,18 @@ impl Reader for RedisReader {
     }
 
     fn schedules(&mut self) -> Result<Vec<ScheduleRecord>, BrokerError> {
-        let names = [&b"rules"[..], b"schedules", b"fired", b"ticks"];
-        let [rules, schedules, fired, ticks] = names.map(|name| self.link.key(&[name]));
-        let mut answers = self
-            .ask(&[
-                vec![b"HGETALL", &rules],
-                vec![b"HGETALL", &schedules],
-                vec![b"HGETALL", &fired],
-                vec![b"ZRANGE", &ticks, b"0", b"-1", b"WITHSCORES"],
-            ])?
-            .into_iter()
-            .map(pairs);
+        let names = [&b"rules"[..], b"schedules", b"fired", b"ticks", b"resting"];
+        let [rules, schedules, fired, ticks, resting] = names.map(|name| self.link.key(&[name]));
+        let mut answers = self.ask(&[
+            vec![b"HGETALL", &rules],
+            vec![b"HGETALL", &schedules],
+            vec![b"HGETALL", &fired],
+            vec![b"ZRANGE", &ticks, b"0", b"-1", b"WITHSCORES"],
+            vec![b"SMEMBERS", &resting],
+        ])?;
+        let resting = answers.pop().unwrap_or(Value::Nil).into_array().into_iter();
+        let resting: HashSet<_> = resting.filter_map(Value::into_bytes).collect();
+        let mut answers = answers.into_iter().map(pairs);
         let mut next = || answers.next().unwrap_or_default();
         let (rules, schedules, fired, ticks) = (next(), next(), next(), next());
         let mut records: Vec<(Vec<u8>, ScheduleRecord)> = rules
@@ -234,13 +309,68 @@ impl Reader for RedisReader {
             .filter_map(|(field, rule)| {
                 let template = Template::read(schedules.get(&field)?)?;
                 let next_at = ticks.get(&field).and_then(|text| number(text)).map(Time);
-                let record = schedule(&field, &rule, template, next_at, fired.get(&field))?;
+                let mut record = schedule(&field, &rule, template, next_at, fired.get(&field))?;
+                record.paused = resting.contains(&field);
                 Some((field, record))
             })
             .collect();
         records.sort_by(|one, two| (&one.1.name, &one.0).cmp(&(&two.1.name, &two.0)));
         Ok(records.into_iter().map(|(_, record)| record).collect())
     }
+
+    fn history(&mut self, id: JobId) -> Result<Vec<AttemptRecord>, BrokerError> {
+        let key = self.link.key(&[b"h", id.as_bytes()]);
+        let attempts = self.ask(&[vec![b"LRANGE", &key, b"0", b"-1"]])?.swap_remove(0);
+        let attempts = attempts.into_array().into_iter().filter_map(Value::into_bytes);
+        Ok(attempts.filter_map(|bytes| attempt(&bytes)).collect())
+    }
+
+    fn group_counts(&mut self, group: &str) -> Result<[u64; 7], BrokerError> {
+        let mut counts = [0; 7];
+        let mut from = 0;
+        loop {
+            let mut call = Call::new(Script::Counts, Time(0));
+            call.bytes(group.as_bytes()).text(from).text(COUNT_MAX);
+            let mut answer = self.link.call(&call)?.into_array().into_iter();
+            let seen = answer.next().and_then(|value| value.as_int()).unwrap_or(0);
+            let some = answer.next().unwrap_or(Value::Nil).into_array();
+            for (count, more) in counts.iter_mut().zip(some) {
+                *count += u64::try_from(more.as_int().unwrap_or(0)).unwrap_or(0);
+            }
+            from += seen;
+            if seen < COUNT_MAX {
+                return Ok(counts);
+            }
+        }
+    }
+
+    fn limits(&mut self) -> Result<Vec<LimitRecord>, BrokerError> {
+        let key = self.link.key(&[b"limits"]);
+        let limits = pairs(self.ask(&[vec![b"HGETALL", &key]])?.swap_remove(0)).into_iter();
+        let mut limits: Vec<_> =
+            limits.filter_map(|(scope, text)| super::limits::record(&scope, &text)).collect();
+        limits.sort_by(|one, two| one.scope.text().cmp(&two.scope.text()));
+        Ok(limits)
+    }
+}
+
+/// An attempt, as `remember` in family.lua writes it.
+fn attempt(bytes: &[u8]) -> Option<AttemptRecord> {
+    let head = bytes.iter().position(|byte| *byte == b'\n')?;
+    let words = std::str::from_utf8(&bytes[..head]).ok()?;
+    let [attempt, token, started, ended, end, name] =
+        words.split(' ').collect::<Vec<_>>().try_into().ok()?;
+    let (worker, error) = bytes[head + 1..].split_at_checked(name.parse().ok()?)?;
+    let worker = String::from_utf8_lossy(worker).into_owned();
+    Some(AttemptRecord {
+        attempt: attempt.parse().ok()?,
+        token: token.parse().ok()?,
+        worker: (!worker.is_empty()).then_some(worker),
+        started_at: started.parse().ok().map(Time),
+        ended_at: Time(ended.parse().ok()?),
+        end: end.to_owned(),
+        error: (!error.is_empty()).then(|| error.to_vec()),
+    })
 }
 
 fn number(bytes: &[u8]) -> Option<i64> {
@@ -289,7 +419,7 @@ fn worker(fields: Vec<Value>, running: i64) -> Option<WorkerRecord> {
         running: u64::try_from(running).unwrap_or(0),
         processed,
         failed,
-        report: None,
+        report: fields.next().and_then(Value::into_bytes),
     })
 }
 
@@ -300,7 +430,7 @@ fn schedule(
     next_at: Option<Time>,
     fired: Option<&Vec<u8>>,
 ) -> Option<ScheduleRecord> {
-    let name = field.split(|byte| *byte == 0).nth(1)?;
+    let name = super::schedule::name_in(field);
     let owner = field.split(|byte| *byte == 0).next()?;
     let parts = rule_parts(rule)?;
     let (last_job, last_at) = match fired.and_then(|fired| fired.split_at_checked(16)) {
@@ -320,6 +450,6 @@ fn schedule(
         owner: String::from_utf8_lossy(owner).into_owned(),
         paused: false,
         grace: template.grace,
-        catch_up: 1,
+        catch_up: template.catch_up,
     })
 }

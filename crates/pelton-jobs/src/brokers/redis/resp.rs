@@ -69,6 +69,15 @@ impl Commands {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
+    /// The next part, from pieces of it.
+    pub(super) fn part_of(&mut self, pieces: &[&[u8]]) {
+        self.head(b'$', pieces.iter().map(|piece| piece.len()).sum());
+        for piece in pieces {
+            self.bytes.extend_from_slice(piece);
+        }
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
     /// A whole command.
     pub(super) fn add(&mut self, parts: &[&[u8]]) {
         self.begin(parts.len());

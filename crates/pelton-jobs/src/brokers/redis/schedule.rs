@@ -1,10 +1,8 @@
 //! Schedules in Redis: rules are judged here, what follows is written by a script.
 
-use std::sync::Arc;
-
 use super::link::Call;
 use super::pack::{pack, unpack};
-use super::resp::Value;
+use super::resp::{Commands, Value};
 use super::script::Script;
 use super::{RedisBroker, fields};
 use crate::broker::Tick;
@@ -37,10 +35,11 @@ pub(super) fn rule_parts(bytes: &[u8]) -> Option<RuleParts> {
 fn write_template(schedule: &ScheduleSpec, policy: i64) -> Vec<u8> {
     let job = &schedule.template;
     let numbers = format!(
-        "{} {policy} {} {} {}",
+        "{} {policy} {} {} {} {}",
         job.priority,
         job.result_ttl,
         schedule.grace,
+        schedule.catch_up,
         job.timeout.map(|seconds| seconds.to_string()).unwrap_or_default()
     );
     pack(&[
@@ -57,6 +56,7 @@ pub(super) struct Template {
     pub(super) job: NewJob,
     policy: i64,
     pub(super) grace: f64,
+    pub(super) catch_up: u32,
 }
 
 impl Template {
@@ -71,6 +71,7 @@ impl Template {
         let policy = numbers.next()?.parse().ok()?;
         let result_ttl = numbers.next()?.parse().ok()?;
         let grace = numbers.next()?.parse().ok()?;
+        let catch_up = numbers.next()?.parse().ok()?;
         let timeout = numbers.next().and_then(|text| text.parse().ok());
         let job = NewJob {
             id: JobId::from_bytes([0; 16]),
@@ -87,7 +88,7 @@ impl Template {
             group,
             extra: Extra::default(),
         };
-        Some(Self { job, policy, grace })
+        Some(Self { job, policy, grace, catch_up })
     }
 }
 
@@ -100,22 +101,21 @@ struct Due {
 }
 
 impl RedisBroker {
+    /// `alone`: whether the owner's other schedules stay.
     pub(super) fn declare_schedules(
         &mut self,
         owner: &str,
         schedules: &[ScheduleSpec],
+        alone: bool,
         now: Time,
     ) -> Result<(), BrokerError> {
         if owner.contains('\0') {
             return Err(BrokerError::Invalid("an owner's name has no null character".into()));
         }
         let mut call = Call::new(Script::Declare, now);
-        call.bytes(owner.as_bytes());
+        call.bytes(owner.as_bytes()).text(u8::from(alone));
         for schedule in schedules {
             schedule.check()?;
-            if schedule.catch_up > 1 {
-                return Err(BrokerError::Unsupported("making up for several missed ticks"));
-            }
             let policy = self.policy_row(&schedule.template.retry)?;
             call.bytes(schedule.name.as_bytes()).bytes(&rule_text(&schedule.rule));
             call.bytes(&write_template(schedule, policy));
@@ -138,14 +138,14 @@ impl RedisBroker {
         for due in due {
             match self.read_due(due)? {
                 Ok(due) => {
-                    let id = self.fire(leader, &due, now)?;
-                    fired.extend(id.map(|id| (name_of(&due.field), id)));
+                    let ids = self.fire(leader, &due, now)?;
+                    fired.extend(ids.into_iter().map(|id| (name_of(&due.field), id)));
                 }
                 Err(field) => unreadable.push(name_of(&field)),
             }
         }
         let key = self.link.key(&[b"ticks"]);
-        let mut ask = super::Commands::default();
+        let mut ask = Commands::default();
         // What is due still is either more than fires at a time, or unreadable.
         let after = if all { format!("({}", now.0) } else { "-inf".to_owned() };
         let from = after.as_bytes();
@@ -174,29 +174,111 @@ impl RedisBroker {
         })
     }
 
-    /// Fires the newest of the due ticks, unless it is too old, and moves the schedule on.
-    fn fire(&mut self, leader: &str, due: &Due, now: Time) -> Result<Option<JobId>, BrokerError> {
-        let ticks = due.rule.due(due.tick, now, due.template.grace, 1);
+    /// Fires the newest of the due ticks, as far as they are wanted, and moves the schedule on.
+    fn fire(&mut self, leader: &str, due: &Due, now: Time) -> Result<Vec<JobId>, BrokerError> {
+        let Template { grace, catch_up, .. } = due.template;
+        let ticks = due.rule.due(due.tick, now, grace, catch_up);
         let mut call = Call::new(Script::Fire, now);
         call.bytes(leader.as_bytes()).bytes(&due.field).text(due.tick.0);
         call.text(optional(ticks.next)).text(ticks.newest.0);
-        let mut id = None;
-        if !ticks.fire.is_empty() {
-            let policy = self.policy(due.template.policy)?;
-            let job = NewJob { id: JobId::new(now)?, retry: policy, ..due.template.job.clone() };
-            fields::write_job(&mut call, &Arc::new(job.clone()), due.template.policy, now, false);
-            id = Some(job.id);
+        let mut ids = Vec::with_capacity(ticks.fire.len());
+        for _ in &ticks.fire {
+            ids.push(self.write_from(&mut call, &due.template, now)?);
         }
         let fired = self.write(&call)?.next().and_then(|value| value.as_int());
-        self.note_work();
-        Ok(id.filter(|_| fired == Some(1)))
+        Ok(if fired == Some(1) { ids } else { Vec::new() })
+    }
+
+    /// A job of a schedule, at the end of a call.
+    fn write_from(
+        &mut self,
+        call: &mut Call,
+        template: &Template,
+        now: Time,
+    ) -> Result<JobId, BrokerError> {
+        let retry = self.policy(template.policy)?;
+        let job = NewJob { id: JobId::new(now)?, retry, ..template.job.clone() };
+        fields::write_job(call, &job, template.policy, now, false);
+        Ok(job.id)
+    }
+
+    pub(super) fn delete_schedule(&mut self, name: &str) -> Result<bool, BrokerError> {
+        let mut call = Call::new(Script::Schedule, Time(0));
+        call.bytes(b"remove").bytes(name.as_bytes());
+        Ok(self.write(&call)?.next().and_then(|value| value.as_int()) == Some(1))
+    }
+
+    /// A schedule that goes on does so with its next tick: those in between were not wanted.
+    pub(super) fn rest_schedule(
+        &mut self,
+        name: &str,
+        paused: bool,
+        now: Time,
+    ) -> Result<bool, BrokerError> {
+        let mut call = Call::new(Script::Schedule, now);
+        call.bytes(b"rest").text(u8::from(paused));
+        let found = self.schedules_named(name)?;
+        for (field, rule) in &found {
+            let rule = rule_parts(rule).ok_or_else(|| self.unexpected("a schedule"));
+            // When it goes on must be known; any can be paused.
+            let next = match rule.and_then(|parts| parts.rule()) {
+                Ok(rule) => rule.next_after(now),
+                Err(_) if paused => None,
+                Err(error) => return Err(error),
+            };
+            call.bytes(field).text(optional(next));
+        }
+        if !found.is_empty() {
+            self.write(&call)?;
+        }
+        Ok(!found.is_empty())
+    }
+
+    pub(super) fn fire_now(&mut self, name: &str, now: Time) -> Result<Option<JobId>, BrokerError> {
+        let Some((field, _)) = self.schedules_named(name)?.into_iter().next() else {
+            return Ok(None);
+        };
+        let key = self.link.key(&[b"schedules"]);
+        let mut ask = Commands::default();
+        ask.add(&[b"HGET", &key, &field]);
+        let template = self.link.ask(&ask)?.swap_remove(0).into_bytes();
+        // It may have been removed this moment.
+        let Some(template) = template else { return Ok(None) };
+        let template = Template::read(&template).ok_or_else(|| self.unexpected("a schedule"))?;
+        let mut call = Call::new(Script::Schedule, now);
+        call.bytes(b"run").bytes(&field);
+        let id = self.write_from(&mut call, &template, now)?;
+        self.write(&call)?;
+        Ok(Some(id))
+    }
+
+    /// The fields and rules of all schedules of a name, by owner.
+    fn schedules_named(&mut self, name: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BrokerError> {
+        let key = self.link.key(&[b"rules"]);
+        let mut ask = Commands::default();
+        ask.add(&[b"HGETALL", &key]);
+        let mut all = self.link.ask(&ask)?.swap_remove(0).into_array().into_iter();
+        let mut found = Vec::new();
+        while let (Some(field), Some(rule)) = (all.next(), all.next()) {
+            if let (Some(field), Some(rule)) = (field.into_bytes(), rule.into_bytes())
+                && name_in(&field) == name.as_bytes()
+            {
+                found.push((field, rule));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
     }
 }
 
-/// A schedule's name, which follows its owner's.
+/// A schedule's name, from its field.
+pub(super) fn name_in(field: &[u8]) -> &[u8] {
+    let at = field.iter().position(|byte| *byte == 0).map_or(0, |at| at + 1);
+    &field[at..]
+}
+
 fn name_of(field: &[u8]) -> String {
-    let name = field.split(|byte| *byte == 0).nth(1).unwrap_or_default();
-    String::from_utf8_lossy(name).into_owned()
+    String::from_utf8_lossy(name_in(field)).into_owned()
 }
 
 fn optional(time: Option<Time>) -> String {

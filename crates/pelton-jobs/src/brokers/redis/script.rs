@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
+use crate::record::HISTORY_MAX;
 use crate::retry::{DEAD_TTL_MIN, MAX_LOSSES};
 use crate::state::{self, Event, State};
 use crate::time::Time;
@@ -26,22 +27,34 @@ pub(super) enum Script {
     Fire,
     Queues,
     Policy,
+    Steps,
+    Limit,
+    Orders,
+    Schedule,
+    Counts,
 }
 
+/// Seconds from its first try within which a write whose answer was lost may be made again.
+const ASKED_AGAIN: f64 = 60.0;
+
 /// How many there are.
-pub(super) const SCRIPTS: usize = 15;
+pub(super) const SCRIPTS: usize = 20;
 
 const LIB: &str = include_str!("lua/lib.lua");
 const FAMILY: &str = include_str!("lua/family.lua");
 const TOUCH: &str = include_str!("lua/touch.lua");
 const LEVELS: &str = include_str!("lua/levels.lua");
+const RATE: &str = include_str!("lua/rate.lua");
+const PICK: &str = include_str!("lua/pick.lua");
+const SIGNALS: &str = include_str!("lua/signals.lua");
+const TEMPLATE: &str = include_str!("lua/template.lua");
 
 const SOURCES: [&[&str]; SCRIPTS] = [
     &[LIB, include_str!("lua/enqueue.lua")],
     &[LIB, FAMILY, include_str!("lua/workflow.lua")],
-    &[LIB, FAMILY, TOUCH, LEVELS, include_str!("lua/lease.lua")],
-    &[LIB, LEVELS, include_str!("lua/work_at.lua")],
-    &[LIB, FAMILY, include_str!("lua/finish.lua")],
+    &[LIB, FAMILY, TOUCH, LEVELS, RATE, PICK, include_str!("lua/lease.lua")],
+    &[LIB, LEVELS, RATE, PICK, include_str!("lua/work_at.lua")],
+    &[LIB, FAMILY, SIGNALS, include_str!("lua/finish.lua")],
     &[LIB, include_str!("lua/progress.lua")],
     &[LIB, FAMILY, include_str!("lua/control.lua")],
     &[LIB, include_str!("lua/pause.lua")],
@@ -49,9 +62,14 @@ const SOURCES: [&[&str]; SCRIPTS] = [
     &[LIB, FAMILY, include_str!("lua/tidy.lua")],
     &[LIB, include_str!("lua/declare.lua")],
     &[LIB, include_str!("lua/lead.lua")],
-    &[LIB, FAMILY, include_str!("lua/fire.lua")],
+    &[LIB, FAMILY, TEMPLATE, include_str!("lua/fire.lua")],
     &[include_str!("lua/queues.lua")],
     &[LIB, include_str!("lua/policy.lua")],
+    &[LIB, FAMILY, SIGNALS, include_str!("lua/steps.lua")],
+    &[LIB, RATE, include_str!("lua/limit.lua")],
+    &[LIB, include_str!("lua/orders.lua")],
+    &[LIB, FAMILY, TEMPLATE, include_str!("lua/schedule.lua")],
+    &[include_str!("lua/counts.lua")],
 ];
 
 impl Script {
@@ -83,6 +101,8 @@ fn expand(text: &str) -> String {
 fn value(name: &str) -> String {
     match name {
         "MAX_LOSSES" => return MAX_LOSSES.to_string(),
+        "ASKED_AGAIN" => return ((ASKED_AGAIN * 1e6) as i64).to_string(),
+        "HISTORY_MAX" => return HISTORY_MAX.to_string(),
         "DEAD_TTL" => return ((DEAD_TTL_MIN * 1e6) as i64).to_string(),
         _ => {}
     }
@@ -151,6 +171,22 @@ mod tests {
             let text = expand(&source.concat());
             assert!(!text.contains("no transition") && !text.contains("no event"), "{text}");
             assert!(!text.contains("@{"), "{text}");
+        }
+    }
+
+    /// What is asked of the server is older than Redis 6.2.
+    #[test]
+    fn commands_are_those_of_old_servers() {
+        let known = "DEL EXISTS GET HDEL HEXISTS HGET HGETALL HINCRBY HKEYS HLEN HMGET HSET HSETNX \
+             INCR LRANGE LTRIM PUBLISH RPUSH SADD SCARD SET SISMEMBER SMEMBERS SRANDMEMBER SREM \
+             ZADD ZCARD ZRANGE ZRANGEBYSCORE ZREM ZSCORE";
+        let known: Vec<_> = known.split(' ').collect();
+        for source in SOURCES {
+            let text = source.concat();
+            for (at, _) in text.match_indices("call('").chain(text.match_indices("many('")) {
+                let name = text[at + 6..].split('\'').next().unwrap();
+                assert!(known.contains(&name), "{name}");
+            }
         }
     }
 

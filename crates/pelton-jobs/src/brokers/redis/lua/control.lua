@@ -1,12 +1,10 @@
--- What people ask. ARGV from 4: what, id, reason. Answers with 1, 0 or what forbids it.
-local what, id, reason = ARGV[4], ARGV[5], ARGV[6]
-local job = load(id)
-if not job then return done(AGAIN and what == 'delete' and 1 or 0) end
+-- What people ask. ARGV from 4: what, reason, then ids; or, for `purge`, a queue and how many jobs at
+-- most. Answers with how many it was done to, or with what forbids it.
+local what, reason = ARGV[4], ARGV[5]
+local CANCEL, RETRY_NOW, RETRY_WAITS = @{CancelAsked}, @{RetriedNow}, @{RetriedWaits}
 
-local CANCEL = @{CancelAsked}
-
-local function cancel()
-    local to = CANCEL[job.st]
+local function cancel(job)
+    local to, id = CANCEL[job.st], job.id
     if not to then
         -- Cancelled by this very call, if it was: whose answer was lost.
         return AGAIN and job.st == '@{Cancelled}' and call('HGET', J(id), 'fi') == NOWS and 1 or 0
@@ -33,30 +31,60 @@ local function cancel()
     return 1
 end
 
-local RETRY_NOW, RETRY_WAITS = @{RetriedNow}, @{RetriedWaits}
+-- Whether another job, which has not ended, has the key of this one.
+local function is_taken(job)
+    local holder = job.k and call('HGET', P .. 'keys', job.k)
+    if not holder or holder == job.id then return false end
+    local state = call('HGET', J(holder), 'st')
+    return state and state < '4'
+end
 
-local function retry()
-    local pending = tonumber(job.pe or 0)
+local function retry(job)
+    local id, pending = job.id, tonumber(job.pe or 0)
     local to = pending > 0 and RETRY_WAITS[job.st] or pending == 0 and RETRY_NOW[job.st]
     if not to then
         return AGAIN and job.st < '3' and job.d == NOWS and not job.at and 1 or 0
     end
-    if job.k and call('HEXISTS', P .. 'keys', job.k) == 1 then return 'key' end
+    if is_taken(job) then return 'key' end
     if pending > 0 and call('HEXISTS', J(id), 'or') == 1 then return 'orphan' end
-    call('HDEL', J(id), 'at', 'fa', 'lo', 'ca', 'x', 'sa', 'fi', 'pu', 'pr', 'me', 're', 'er', 'ft')
+    call('HDEL', J(id), 'at', 'fa', 'lo', 'ca', 'x', 'sa', 'fi', 'pr', 'me', 're', 'er', 'ft')
     if job.k then call('HSET', P .. 'keys', job.k, id) end
     job.d = NOWS
     move(job, to, { 'd', NOWS })
     return 1
 end
 
-local answer = 0
-if what == 'cancel' then
-    answer = cancel()
-elseif what == 'retry' then
-    answer = retry()
-elseif job.st > '3' then
+local function act(id)
+    local job = load(id)
+    if not job then return AGAIN and what == 'delete' and 1 or 0 end
+    if what == 'retry' then return retry(job) end
+    if what ~= 'delete' then return cancel(job) end
+    if job.st < '4' then return 0 end
     remove(job)
-    answer = 1
+    return 1
 end
-return done(answer)
+
+local ids = {}
+if what == 'purge' then
+    local most = tonumber(ARGV[7])
+    local places = {}
+    for _, level in ipairs(call('ZRANGE', P .. 'levels', 0, -1)) do
+        if queue_of(level) == ARGV[6] then insert(places, 'r' .. level) end
+    end
+    for _, state in ipairs({ '@{Scheduled}', '@{Waiting}' }) do insert(places, 'i' .. state .. ARGV[6]) end
+    for _, place in ipairs(places) do
+        if #ids < most then
+            local found = call('ZRANGE', P .. place, 0, most - #ids - 1)
+            for _, id in ipairs(found) do ids[#ids + 1] = id end
+        end
+    end
+else
+    for at = 6, #ARGV do ids[#ids + 1] = ARGV[at] end
+end
+local acted = 0
+for _, id in ipairs(ids) do
+    local answer = act(id)
+    if type(answer) == 'string' then return unchanged(answer) end
+    acted = acted + answer
+end
+return done(acted)

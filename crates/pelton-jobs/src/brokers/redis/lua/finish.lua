@@ -1,29 +1,34 @@
 -- Attempts end. ARGV from 4: worker, processed?, then for each outcome: id, token, how, and two
--- values. Answers with the new states; '' where the lease was lost.
+-- values. Answers with the new states, and with `now` behind one that goes on at once; '' where the
+-- lease was lost.
 local WORKER = ARGV[4]
 local settled, processed, failed = {}, 0, 0
 local gone, arrived, freed, purge = {}, {}, {}, {}
 
 local function succeed(id, token, result)
-    local job = call('HMGET', J(id), 'st', 'tk', 'q', 'v', 'y', 'w', 'k', 'ch', 're', 'ca')
+    local job = call('HMGET', J(id), 'st', 'tk', 's', 'v', 'w', 'k', 'ch', 're', 'ca', 'us')
     if job[2] ~= token then return '' end
     if job[1] ~= '@{Running}' then
         -- Ended by this very outcome, in a call whose answer was lost.
         return AGAIN and job[1] == '@{Succeeded}' and job[1] or ''
     end
-    local last = text(NOW + tonumber(job[5]))
-    call('HSET', J(id), 'st', '@{Succeeded:Running}', 'fi', NOWS, 'pu', last, 'rs', result, 'v', tonumber(job[4] or 1) + 1)
-    if job[9] then call('HDEL', J(id), 're') end
-    if job[10] then call('SREM', P .. 'c' .. job[6], id) end
-    if job[7] and call('HGET', P .. 'keys', job[7]) == id then call('HDEL', P .. 'keys', job[7]) end
-    gather(gone, job[3], id)
-    local list = gather(arrived, job[3], 0)
+    local _, kept, task, queue = constants(job[3])
+    local last = text(NOW + tonumber(kept))
+    call('HSET', J(id), 'st', '@{Succeeded:Running}', 'fi', NOWS, 'rs', result, 'v', tonumber(job[4] or 1) + 1)
+    if job[8] then call('HDEL', J(id), 're') end
+    if job[9] then call('SREM', P .. 'c' .. job[5], id) end
+    if job[6] and not keeps_key(call('HGET', J(id), 'ku')) and call('HGET', P .. 'keys', job[6]) == id then
+        call('HDEL', P .. 'keys', job[6])
+    end
+    if job[10] then vacate(id, job[10], queue, task, call('HGET', J(id), 'lk')) end
+    gone[queue] = (gone[queue] or 0) + 1
+    local list = gather(arrived, queue, 0)
     list[#list + 1] = id
-    gather(freed, job[6], id)
+    gather(freed, job[5], id)
     purge[#purge + 1] = last
     purge[#purge + 1] = id
     changed[#changed + 1] = id
-    if job[8] then release_children(id, result) end
+    if job[7] then release_children(id, result) end
     return '@{Succeeded:Running}'
 end
 
@@ -38,7 +43,7 @@ local function end_attempt(id, token, how, one, two)
         insert(set, name)
         insert(set, value)
     end
-    local to
+    local to, woken
     if how == 'again' or how == 'dead' then note('er', two) end
     if how == 'dead' then
         to = '@{FailedForGood:Running}'
@@ -55,12 +60,19 @@ local function end_attempt(id, token, how, one, two)
     elseif how == 'suspend' then
         to = '@{Suspended:Running}'
         note('at', tonumber(job.at) - 1)
-        note('d', one)
-        job.d = one
+        if two ~= '' then
+            woken = first_signal(id, two)
+            if not woken then note('sg', two) end
+        end
+        job.d = woken and NOWS or one
+        note('d', job.d)
     else
         to = '@{Released:Running}'
         note('at', tonumber(job.at) - 1)
     end
+    local endings = { ['@{FailedForGood:Running}'] = 'failed', ['@{CancelDone:Running}'] = 'cancelled' }
+    local ending = endings[to] or how == 'again' and 'failed'
+    if ending then remember(job, ending, (how == 'again' or how == 'dead') and two) end
     if to < '4' then
         call('HDEL', J(id), 're')
         move(job, to, set)
@@ -68,7 +80,7 @@ local function end_attempt(id, token, how, one, two)
         finish(job, to, set, to == '@{Dead}' and @{DEAD_TTL} or 0)
         if job.ch then end_children(id, to) end
     end
-    return to
+    return woken and to .. ' now' or to
 end
 
 for at = 5, #ARGV, 5 do
@@ -85,7 +97,7 @@ for at = 5, #ARGV, 5 do
     end
     settled[#settled + 1] = state
 end
-for queue, list in pairs(gone) do many('ZREM', P .. 'i@{Running}' .. queue, list, 4000) end
+for queue, count in pairs(gone) do call('HINCRBY', P .. 'running', queue, -count) end
 for queue, list in pairs(arrived) do many('ZADD', P .. 'i@{Succeeded}' .. queue, list, 4000) end
 for worker, list in pairs(freed) do many('SREM', P .. 'run' .. worker, list, 4000) end
 many('ZADD', P .. 'purge', purge, 4000)

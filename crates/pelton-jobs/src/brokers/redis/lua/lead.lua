@@ -5,7 +5,7 @@ if ARGV[5] == '' then
     if led[1] == ARGV[4] then call('DEL', P .. 'leader') end
     return done()
 end
-if led[1] and led[1] ~= ARGV[4] and tonumber(led[2]) > NOW then return { call('GET', P .. 'writes') or 0, led[2] } end
+if led[1] and led[1] ~= ARGV[4] and tonumber(led[2]) > NOW then return unchanged(led[2]) end
 call('HSET', P .. 'leader', 'name', ARGV[4], 'until', ARGV[5])
 local due = {}
 local ticks = call('ZRANGEBYSCORE', P .. 'ticks', '-inf', NOWS, 'WITHSCORES', 'LIMIT', 0, ARGV[6])

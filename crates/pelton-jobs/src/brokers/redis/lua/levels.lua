@@ -14,16 +14,19 @@ local function levels(at)
     for _, queue in ipairs(call('SMEMBERS', P .. 'paused')) do unwanted[queue] = true end
     local found = {}
     for _, level in ipairs(call('ZRANGE', P .. 'levels', 0, -1)) do
-        local queue = sub(level, 4)
+        local queue = queue_of(level)
         if (not wanted or wanted[queue]) and not unwanted[queue] then found[#found + 1] = level end
     end
     return found
 end
 
--- When a lease might find something, if it finds nothing now.
-local function next_time()
-    local due = call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')[2]
-    local lost = call('ZRANGE', P .. 'workers', 0, 0, 'WITHSCORES')[2]
-    if not due or (lost and tonumber(lost) < tonumber(due)) then return lost or '' end
-    return due
+-- When a lease might find something, if it finds nothing now. `opens`: when a rate lets through
+-- what it holds back.
+local function next_time(opens)
+    local first = opens and text(opens) or ''
+    for _, key in ipairs({ 'due', 'workers' }) do
+        local time = call('ZRANGE', P .. key, 0, 0, 'WITHSCORES')[2]
+        if time and (first == '' or tonumber(time) < tonumber(first)) then first = time end
+    end
+    return first
 end

@@ -1,4 +1,6 @@
 -- Whether a lease would find something now ('now'), or when. ARGV from 4: as for `levels`.
-if #levels(4) > 0 then return { 'now' } end
+local found = false
+pick(4, 1, 0, function() found = true end)
+if found then return { 'now' } end
 call('SET', P .. 'idle', '1')
-return { next_time() }
+return { next_time(opens_at) }

@@ -20,6 +20,6 @@ if call('EXISTS', P .. 'run' .. WORKER) == 1 then
     if call('EXISTS', P .. 'w' .. WORKER) == 1 then call('HSET', P .. 'w' .. WORKER, 'closed', 1) end
 else
     call('ZREM', P .. 'workers', WORKER)
-    call('DEL', P .. 'w' .. WORKER, P .. 'c' .. WORKER)
+    call('DEL', P .. 'w' .. WORKER, P .. 'c' .. WORKER, P .. 'o' .. WORKER)
 end
 return done()
