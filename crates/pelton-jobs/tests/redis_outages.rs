@@ -71,6 +71,47 @@ fn lost_answers_do_not_double_anything() {
     assert_eq!(world.reader.queues().unwrap()[0].counts, [0, 0, 0, 1, 2, 0, 1]);
 }
 
+/// An enqueue whose answer was lost is made again: also when the job has ended meanwhile, and its
+/// record is gone.
+#[test]
+fn what_ran_meanwhile_is_not_written_again() {
+    let server = RedisServer::start();
+    let link = Link::to(server.port());
+    let url = url(link.port(), "&timeout=30");
+    let direct = url.replace(&link.port().to_string(), &server.port().to_string());
+    let mut world = World::new(&Through { url });
+    let mut other = World::new(&Through { url: direct });
+    world.enqueue(vec![job()]);
+    let first = other.lease_one();
+    other.succeed(&first, b"1");
+    let mut brief = job();
+    brief.result_ttl = 0.0;
+    let id = brief.id;
+    link.set_deaf(true);
+    std::thread::scope(|scope| {
+        let meanwhile = scope.spawn(|| {
+            let mut leased = Vec::new();
+            wait_until("the job is written", || {
+                leased = other.lease(1);
+                !leased.is_empty()
+            });
+            other.succeed(&leased[0], b"1");
+            other.tidy();
+            let gone = other.reader.get(id).unwrap().is_none();
+            link.set_deaf(false);
+            link.cut();
+            gone
+        });
+        assert_eq!(world.enqueue(vec![brief]), [id]);
+        assert!(meanwhile.join().unwrap());
+    });
+    assert!(world.lease(5).is_empty());
+    assert_eq!(world.reader.get(id).unwrap(), None);
+    world.advance(61.0);
+    world.tidy();
+    assert_eq!(world.lease(5).len(), 0);
+}
+
 struct Through {
     url: String,
 }
@@ -247,9 +288,12 @@ fn newer_keys_are_refused() {
     let name = unique_name();
     let url = format!("{}?namespace={name}", server.url());
     drop(RedisBroker::open(&url).unwrap());
-    server.command(&format!("SET {{{name}}}:schema 2"));
+    server.command(&format!("SET {{{name}}}:schema 99"));
     let error = RedisBroker::open(&url).err().unwrap().to_string();
     assert!(error.contains("newer Pelton"), "{error}");
+    server.command(&format!("SET {{{name}}}:schema 1"));
+    let error = RedisBroker::open(&url).err().unwrap().to_string();
+    assert!(error.contains("older Pelton"), "{error}");
     server.command(&format!("SET {{{name}}}:schema zebra"));
     let error = RedisBroker::open(&url).err().unwrap().to_string();
     assert!(error.contains("not ours"), "{error}");

@@ -57,8 +57,9 @@ impl Location {
             (Some(start), Some(end)) if start < end => {
                 format!("{}://…{}", &url[..start], &url[end..])
             }
-            _ => url.split_once("password=").map_or(url, |(before, _)| before).to_owned(),
+            _ => url.to_owned(),
         };
+        let shown = shown.split_once("password=").map_or(&shown[..], |(before, _)| before);
         let bad = |why: &str| BrokerError::Open(format!("{shown:?}: {why}; {EXAMPLES}"));
         let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("not a URL"))?;
         let (kind, tls) = match scheme {
@@ -263,6 +264,7 @@ mod tests {
             "rediss://:secret@a?ssl_cert_reqs=perhaps",
             "unix://socket",
             "unix:///socket?password=secret&colour=red",
+            "redis://me@a?password=secret&colour=red",
         ] {
             let error = Location::parse(url).unwrap_err().to_string();
             assert!(error.contains("redis://host:6379/0") && !error.contains("secret"), "{error}");
