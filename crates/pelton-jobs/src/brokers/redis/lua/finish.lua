@@ -6,7 +6,13 @@ local settled, processed, failed = {}, 0, 0
 local gone, arrived, freed, purge = {}, {}, {}, {}
 
 local function succeed(id, token, result)
-    local job = call('HMGET', J(id), 'st', 'tk', 's', 'v', 'w', 'k', 'ch', 're', 'ca', 'us')
+    local job
+    if call('HLEN', J(id)) == 9 then
+        -- The fields that each running job has, and no other.
+        job = call('HMGET', J(id), 'st', 'tk', 's', 'v', 'w')
+    else
+        job = call('HMGET', J(id), 'st', 'tk', 's', 'v', 'w', 'k', 'ch', 're', 'ca', 'us')
+    end
     if job[2] ~= token then return '' end
     if job[1] ~= '@{Running}' then
         -- Ended by this very outcome, in a call whose answer was lost.

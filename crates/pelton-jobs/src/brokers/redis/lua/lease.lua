@@ -53,8 +53,15 @@ end_expired()
 take_over()
 
 local jobs, given, taken, counts, running, skipped = {}, {}, {}, {}, {}, false
+-- The fields of a job; asking for one that is not there costs as much as for one that is.
+local function fields_of(id)
+    if call('HLEN', J(id)) > 4 then return call('HMGET', J(id), unpack(NAMES)) end
+    local own = call('HMGET', J(id), 'st', 'l', 's')
+    return { own[1], false, own[2], own[3], false, false, false, false, false, false, false, false, false }
+end
+
 local function take(id, level, letters)
-    local job = call('HMGET', J(id), unpack(NAMES))
+    local job = fields_of(id)
     if not job[1] then
         -- Its record was removed by somebody else, or by Redis for want of memory: nothing is left
         -- to run, and those behind it must not wait for it.
