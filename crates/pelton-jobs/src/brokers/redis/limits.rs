@@ -14,6 +14,7 @@ impl RedisBroker {
         &mut self,
         scope: &Scope,
         limit: Option<&Limit>,
+        declared: bool,
     ) -> Result<(), BrokerError> {
         let text = scope.text();
         check_name("scope", &text)?;
@@ -24,9 +25,11 @@ impl RedisBroker {
             Scope::Key(_) => "k",
         };
         let mut call = Call::new(Script::Limit, Time(0));
-        call.bytes(b"set").bytes(text.as_bytes()).bytes(letter.as_bytes());
+        let what: &[u8] = if declared { b"declare" } else { b"set" };
+        call.bytes(what);
+        call.bytes(text.as_bytes()).bytes(letter.as_bytes());
         call.bytes(scope.name().as_bytes());
-        call.bytes(limit.map(to_text).unwrap_or_default().as_bytes());
+        call.bytes(limit.map(|limit| to_text(limit, declared)).unwrap_or_default().as_bytes());
         self.write(&call)?;
         Ok(())
     }
@@ -53,14 +56,15 @@ impl RedisBroker {
     }
 }
 
-/// A limit as the scripts read it: concurrency, rate and burst, or a dash.
-fn to_text(limit: &Limit) -> String {
+/// A limit as the scripts read it: concurrency, rate and burst, or a dash; whether it is declared.
+fn to_text(limit: &Limit, declared: bool) -> String {
     let dash = || "-".to_owned();
     format!(
-        "{} {} {}",
+        "{} {} {} {}",
         limit.concurrency.map_or_else(dash, |most| most.to_string()),
         limit.rate.map_or_else(dash, |rate| rate.per_second.to_string()),
-        limit.rate.map_or_else(dash, |rate| rate.burst.to_string())
+        limit.rate.map_or_else(dash, |rate| rate.burst.to_string()),
+        u8::from(declared)
     )
 }
 
@@ -72,5 +76,6 @@ pub(super) fn record(scope: &[u8], text: &[u8]) -> Option<LimitRecord> {
     let (per_second, burst): (Option<f64>, Option<f64>) =
         (words.next()?.parse().ok(), words.next()?.parse().ok());
     let rate = per_second.zip(burst).map(|(per_second, burst)| Rate { per_second, burst });
-    Some(LimitRecord { scope, limit: Limit { concurrency, rate } })
+    let declared = words.next() == Some("1");
+    Some(LimitRecord { scope, limit: Limit { concurrency, rate }, declared })
 }

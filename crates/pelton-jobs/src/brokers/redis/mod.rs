@@ -263,6 +263,7 @@ impl Broker for RedisBroker {
             Some(done) => return Ok(done == 1),
             None => answer.into_text().unwrap_or_default(),
         };
+        crate::workflow::check_needed(id, Some(&why))?;
         Err(match why.as_str() {
             "key" => BrokerError::Invalid(format!(
                 "job {id} cannot run again now: an unfinished job has its key"
@@ -415,7 +416,11 @@ impl Broker for RedisBroker {
     }
 
     fn set_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError> {
-        self.write_limit(scope, limit)
+        self.write_limit(scope, limit, false)
+    }
+
+    fn declare_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError> {
+        self.write_limit(scope, limit, true)
     }
 
     fn acquire(

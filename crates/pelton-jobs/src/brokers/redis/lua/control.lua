@@ -45,6 +45,9 @@ local function retry(job)
     if not to then
         return AGAIN and job.st < '3' and job.d == NOWS and not job.at and 1 or 0
     end
+    -- It was to follow a failure, and there was none.
+    local reason = call('HGET', J(id), 're')
+    if reason and sub(reason, 1, 12) == 'not needed: ' then return reason end
     if is_taken(job) then return 'key' end
     if pending > 0 and call('HEXISTS', J(id), 'or') == 1 then return 'orphan' end
     call('HDEL', J(id), 'at', 'fa', 'lo', 'ca', 'x', 'sa', 'fi', 'pr', 'me', 're', 'er', 'ft')

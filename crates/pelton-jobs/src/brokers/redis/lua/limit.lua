@@ -1,5 +1,5 @@
--- Limits, and buckets that programs take from. ARGV from 4: what, then `set`: scope, its letter, its
--- name, the limit ('' to remove it); `take`: bucket, rate, burst, cost. `take` answers with '', or
+-- Limits, and buckets that programs take from. ARGV from 4: what, then `set`, and `declare`, which
+-- leaves alone what was set: scope, its letter, its name, the limit ('' to remove it); `take`: bucket, rate, burst, cost. `take` answers with '', or
 -- with when to ask again.
 if ARGV[4] == 'take' then
     local tat = tonumber(call('ZSCORE', P .. 'buckets', ARGV[5]) or nil)
@@ -9,6 +9,10 @@ if ARGV[4] == 'take' then
     return done('')
 end
 local scope, letter, name = ARGV[5], ARGV[6], ARGV[7]
+if ARGV[4] == 'declare' then
+    local before = call('HGET', P .. 'limits', scope)
+    if before and before:match('%S+$') ~= '1' then return unchanged() end
+end
 -- What was held back may not be any more.
 work = true
 if ARGV[8] == '' then
