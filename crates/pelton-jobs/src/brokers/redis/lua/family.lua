@@ -231,9 +231,6 @@ local function remove(job)
     call('ZREM', P .. 't:' .. job.t, id)
     if job.g then call('ZREM', P .. 'g:' .. job.g, id) end
     if job.k and call('HGET', P .. 'keys', job.k) == id then call('HDEL', P .. 'keys', job.k) end
-    -- Whose writer may still ask whether it was written: a second try must not write it again.
-    local age = NOW - tonumber(job.s:match('^%d+') or 0)
-    if age < @{ASKED_AGAIN} then call('ZADD', P .. 'gone', text(NOW + @{ASKED_AGAIN}), id) end
     changed[#changed + 1] = id
 end
 

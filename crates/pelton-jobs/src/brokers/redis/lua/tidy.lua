@@ -13,7 +13,12 @@ for _, id in ipairs(old) do
         -- A record whose key is still taken stays for as long as it is.
         call('ZADD', P .. 'purge', job.ku, id)
     else
-        if job then remove(job) end
+        if job then
+            remove(job)
+            -- Its writer may still ask whether it was written: a second try must not write it again.
+            local age = NOW - tonumber(job.s:match('^%d+') or 0)
+            if age < @{ASKED_AGAIN} then call('ZADD', P .. 'gone', text(NOW + @{ASKED_AGAIN}), id) end
+        end
         call('ZREM', P .. 'purge', id)
     end
 end
