@@ -39,9 +39,10 @@ class Peer:
 
     def reset(self) -> None:
         """Dies without a word."""
-        sock: socket.socket = self.writer.get_extra_info("socket")
-        with contextlib.suppress(OSError):  # it may be closed already
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock: socket.socket | None = self.writer.get_extra_info("socket")
+        if sock is not None:  # over TLS there is none any more once it is closed
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 
