@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pelton.web import FastAPI, Request
+from pelton.web import APIRouter, FastAPI, Request
 from tests.server.support import run, serving
 
 
@@ -143,5 +143,32 @@ def test_stopping_cancels_what_does_not_end() -> None:
             assert (await client.response()).status == 200
             address.server.stop()
             assert await client.closed()
+
+    run(main())
+
+
+def test_a_request_may_change_the_routes_of_the_next() -> None:
+    app, spare = make_app(), APIRouter()
+
+    @spare.get("/new")
+    async def new() -> str:
+        return "new"
+
+    @app.get("/swap")
+    async def swap() -> None:
+        app.router.routes[-1] = spare.routes[0]
+
+    @app.get("/old")
+    async def old() -> str:
+        return "old"
+
+    async def main() -> None:
+        async with serving(app) as address, await address.connect() as client:
+            for path, status in (("/old", 200), ("/new", 404), ("/swap", 200)):
+                client.send(get(path))
+                assert (await client.response()).status == status
+            for path, status in (("/old", 404), ("/new", 200)):
+                client.send(get(path))
+                assert (await client.response()).status == status
 
     run(main())

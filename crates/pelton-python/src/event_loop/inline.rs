@@ -4,12 +4,14 @@
 //! here, that call is kept instead of queued, and made when the task is complete. So the task is
 //! the stock one on every version of Python.
 
+use std::cell::Cell;
 use std::ptr::null_mut;
 
-use pyo3::ffi::{self, PyObject};
+use pyo3::ffi::PyObject;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 
 use super::core::LoopCore;
 use super::gil::Owned;
@@ -109,30 +111,23 @@ fn new_task<'py>(
     name: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
     let task = TASK
         .get_or_try_init(py, || Ok::<_, PyErr>(py.import("asyncio")?.getattr("Task")?.unbind()))?;
-    let names = NAMES.get_or_try_init(py, || {
-        Ok::<_, PyErr>(PyTuple::new(py, ["loop", "name", "context"])?.unbind())
-    })?;
-    // SAFETY: None is immortal for this purpose: the call below holds what it needs.
-    let none = unsafe { ffi::Py_None() };
-    let mut args = [
-        null_mut(),
-        coro.as_ptr(),
-        event_loop.as_ptr(),
-        name.map_or(none, Bound::as_ptr),
-        context.map_or(none, Bound::as_ptr),
-    ];
-    // SAFETY: one positional and three keyword arguments, all live; one word before them may be
-    // used by the callee.
-    unsafe {
-        let result = ffi::PyObject_Vectorcall(
-            task.as_ptr(),
-            (&raw mut args).cast::<*mut PyObject>().add(1),
-            1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
-            names.as_ptr(),
-        );
-        Bound::from_owned_ptr_or_err(py, result)
-    }
+    // Python makes a dict of a class's keyword arguments: this one is used for all tasks. Whoever
+    // makes a task while it is out (a finalizer, perhaps) gets one of his own.
+    let kwargs = KWARGS.take().map_or_else(|| PyDict::new(py), |kwargs| kwargs.into_bound(py));
+    kwargs.set_item(intern!(py, "loop"), event_loop)?;
+    kwargs.set_item(intern!(py, "name"), name)?;
+    kwargs.set_item(intern!(py, "context"), context)?;
+    let made = task.bind(py).call((coro,), Some(&kwargs));
+    // It keeps nobody alive.
+    kwargs.set_item(intern!(py, "loop"), py.None())?;
+    kwargs.set_item(intern!(py, "context"), py.None())?;
+    KWARGS.set(Some(kwargs.unbind()));
+    made
+}
+
+thread_local! {
+    /// The keyword arguments of a thread's tasks, while none is being made.
+    static KWARGS: Cell<Option<Py<PyDict>>> = const { Cell::new(None) };
 }

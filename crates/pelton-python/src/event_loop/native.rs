@@ -72,6 +72,11 @@ impl LoopRef {
         self.0.object(py)
     }
 
+    /// Counts the turns: it differs between two of them.
+    pub(crate) fn turn_number(&self) -> u64 {
+        self.0.turn_number()
+    }
+
     /// Nanoseconds of the clock that `loop.time()` reads, taken when this turn began.
     pub(crate) fn now(&self) -> u64 {
         self.0.turn_ns.get()

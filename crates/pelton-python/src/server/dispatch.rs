@@ -34,7 +34,10 @@ pub(super) fn begin(py: Python<'_>, request: &Rc<Request>) -> PyResult<bool> {
             let has_body = request.head.has_body();
             let mut routed = Ok(None);
             let client = || request.client_host(py);
-            request.with_head(&mut |head| routed = web.route(py, &head, has_body, &client));
+            let turn = Some(request.shared.event_loop.turn_number());
+            request.with_head(&mut |head| {
+                routed = web.route(py, &head, has_body, turn, &client);
+            });
             routed
         }
         _ => Ok(None),

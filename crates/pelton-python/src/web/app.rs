@@ -1,6 +1,6 @@
 //! A compiled app: which plan a request takes, decided before any Python runs.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ use crate::exchange::{Exchange, RequestHead};
 pub(crate) struct WebApp {
     app: Py<PyAny>,
     table: RefCell<Rc<Table>>,
+    /// The turn of the loop in which the table was found to be current.
+    checked: Cell<Option<u64>>,
 }
 
 /// A request that a plan will answer.
@@ -63,22 +65,27 @@ impl WebApp {
     /// its own: then it runs as an ASGI app. Call it after the lifespan's start-up.
     pub(crate) fn find(app: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         let table = Table::read(app)?;
-        Ok(table
-            .map(|table| Self { app: app.clone().unbind(), table: RefCell::new(Rc::new(table)) }))
+        Ok(table.map(|table| Self {
+            app: app.clone().unbind(),
+            table: RefCell::new(Rc::new(table)),
+            checked: Cell::new(None),
+        }))
     }
 
     /// The plan for a request whose head has come. `None`: it takes the ASGI way.
     ///
     /// The route's rate limits are asked here, before a body is waited for; `client` gives the
-    /// client's address.
+    /// client's address. What changed about the app is seen in the next `turn` of the loop; at
+    /// once where that is `None`.
     pub(crate) fn route(
         &self,
         py: Python<'_>,
         head: &RequestHead<'_>,
         has_body: bool,
+        turn: Option<u64>,
         client: &dyn Fn() -> PyResult<Option<String>>,
     ) -> PyResult<Option<Routed>> {
-        let table = self.current(py)?;
+        let table = self.current(py, turn)?;
         if !plans_enabled() || !table.layers.let_pass(head) {
             return Ok(None);
         }
@@ -99,8 +106,12 @@ impl WebApp {
         Ok(Some(Routed { plan, captured, layers: table.layers.clone(), admitted, wants_body }))
     }
 
-    fn current(&self, py: Python<'_>) -> PyResult<Rc<Table>> {
+    fn current(&self, py: Python<'_>, turn: Option<u64>) -> PyResult<Rc<Table>> {
         let table = self.table.borrow().clone();
+        if turn.is_some() && self.checked.get() == turn {
+            return Ok(table);
+        }
+        self.checked.set(turn);
         let app = self.app.bind(py);
         if table.is_current(app)? {
             return Ok(table);

@@ -119,7 +119,7 @@ impl DirectApp {
             error: RefCell::new(None),
         });
         let client = || client_of(py, &direct.asgi(py)?.0);
-        let Some(routed) = self.0.route(py, &direct.head(), has_body, &client)? else {
+        let Some(routed) = self.0.route(py, &direct.head(), has_body, None, &client)? else {
             return Ok(None);
         };
         let run = routed.start(py, direct.clone())?;

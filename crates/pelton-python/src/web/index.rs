@@ -5,6 +5,7 @@
 //! in their order, and so decides as if it had tried all.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use pyo3::prelude::*;
 
@@ -18,7 +19,7 @@ pub(crate) struct Index {
 #[derive(Default)]
 struct Node {
     /// The nodes of segments that are just this text.
-    texts: HashMap<Box<str>, usize>,
+    texts: HashMap<Box<str>, usize, BuildHasherDefault<Fnv>>,
     /// The node of segments that may be anything.
     any: Option<usize>,
     /// Routes whose path ends here.
@@ -86,6 +87,28 @@ impl Index {
             && !segment.is_empty()
         {
             self.collect(next, rest, found);
+        }
+    }
+}
+
+/// FNV-1a, which is quick for short texts. The keys are the app's own, so that nobody else can
+/// choose them to collide.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
     }
 }

@@ -94,7 +94,11 @@ fn write_items<'py>(
 
 /// Appends a number of any size.
 pub(super) fn write_int(number: &Bound<'_, PyInt>, out: &mut Vec<u8>) -> bool {
-    if let Ok(small) = number.extract::<i64>() {
+    let mut overflow = 0;
+    // SAFETY: a live int, which is asked for its value only. No exception is made of one that is
+    // too large: that could run a garbage collection, and so other code.
+    let small = unsafe { ffi::PyLong_AsLongLongAndOverflow(number.as_ptr(), &raw mut overflow) };
+    if overflow == 0 {
         out.extend_from_slice(itoa::Buffer::new().format(small).as_bytes());
         return true;
     }

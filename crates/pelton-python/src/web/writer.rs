@@ -178,7 +178,10 @@ impl ModelWriter {
         if !is_instance(value, &self.class) {
             return false;
         }
-        let Some(values) = attributes(value) else {
+        // Where an instance has no dict yet, one is made, for which garbage may be collected first:
+        // whoever lent us the instance may not have it afterwards.
+        let value = value.clone();
+        let Some(values) = attributes(&value) else {
             return false;
         };
         let (begin, mut at) = (out.len(), 0);
@@ -218,12 +221,13 @@ fn write_items(
     write: impl Fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> bool,
 ) -> bool {
     out.push(b'[');
-    for at in 0..list.len() {
+    let mut at = 0;
+    while at < list.len() {
         if at > 0 {
             out.push(b',');
         }
-        // SAFETY: the list has an item there, for writing runs no Python code that could change
-        // it; it is lent for this step only, and the list keeps it.
+        // SAFETY: the list has an item there now; it is lent until it is written, which runs no
+        // code that could take it out (a model, of which that is not as sure, is held by itself).
         let item = unsafe {
             let item = ffi::PyList_GET_ITEM(list.as_ptr(), at.cast_signed());
             Borrowed::from_ptr(list.py(), item)
@@ -231,6 +235,7 @@ fn write_items(
         if !write(&item, out) {
             return false;
         }
+        at += 1;
     }
     out.push(b']');
     true
@@ -252,16 +257,16 @@ fn attributes<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
     found.ok()?.cast_into_exact().ok()
 }
 
-/// Calls `write` with each key and value of a dict until it says `false`. It must run no Python
-/// code: the dict must stay as it is, and it lends what it has.
+/// Calls `write` with each key and value of a dict until it says `false`. The dict lends them until
+/// then: `write` must run no code that could take them out.
 fn each(
     dict: &Bound<'_, PyDict>,
     mut write: impl FnMut(&Bound<'_, PyAny>, &Bound<'_, PyAny>) -> bool,
 ) -> bool {
     let py = dict.py();
     let (mut at, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
-    // SAFETY: the dict is alive, and nobody changes it between two steps; key and value are lent by
-    // it for one step, in which they are used and no longer.
+    // SAFETY: the dict is alive, and looks where a step has led also if it was changed; key and
+    // value are lent by it for one step, in which they are used and no longer.
     unsafe {
         while ffi::PyDict_Next(dict.as_ptr(), &raw mut at, &raw mut key, &raw mut value) != 0 {
             let (key, value) = (Borrowed::from_ptr(py, key), Borrowed::from_ptr(py, value));
