@@ -54,6 +54,8 @@ struct Job {
     parents: Vec<(Option<JobId>, bool)>,
     /// Whether it waits for the first failure among them, instead of all their success.
     on_failure: bool,
+    /// Whether it was let go because there was no failure to follow.
+    unneeded: bool,
     /// Whether it is aside until a signal comes.
     listens: bool,
     /// Signals that came and were not taken.
@@ -204,6 +206,7 @@ impl<'a> Walk<'a> {
             token: 0,
             parents,
             on_failure,
+            unneeded: false,
             listens: false,
             signals: 0,
             steps: 0,
@@ -389,7 +392,7 @@ impl<'a> Walk<'a> {
             return;
         }
         let orphan = job.parents.iter().any(|(parent, done)| parent.is_none() && !done);
-        if taken || orphan {
+        if taken || orphan || job.unneeded {
             answer.unwrap_err();
             return;
         }

@@ -33,6 +33,7 @@ impl Walk<'_> {
             job.parents.retain(|parent| *parent != (Some(id), false));
             let fewer = job.parents.len() < before;
             if fewer && job.parents.is_empty() && job.state == State::Waiting {
+                job.unneeded = true;
                 unneeded.push(*child);
             }
         }
