@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import pelton
+from bench.loop import measures
 
 MESSAGE = bytes(1024)
 
@@ -25,54 +26,6 @@ class Work:
 
     run: Callable[[int], Awaitable[None]]
     count: int
-
-
-async def callbacks(count: int) -> None:
-    """Callbacks that do nothing but call the next one soon: all of it is the loop."""
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    left = count
-
-    def step() -> None:
-        nonlocal left
-        left -= 1
-        if left:
-            loop.call_soon(step)
-        else:
-            done.set_result(None)
-
-    loop.call_soon(step)
-    await done
-
-
-async def bulk(count: int) -> None:
-    """A thousand at once."""
-    loop = asyncio.get_running_loop()
-
-    def step() -> None:
-        pass
-
-    for _ in range(count // 1000):
-        for _ in range(1000):
-            loop.call_soon(step)
-        await asyncio.sleep(0)
-
-
-async def steps(count: int) -> None:
-    """A task's steps."""
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def tasks(count: int) -> None:
-    """Tasks that are made and awaited."""
-
-    async def nothing() -> None:
-        pass
-
-    loop = asyncio.get_running_loop()
-    for _ in range(count):
-        await loop.create_task(nothing())
 
 
 async def timers(count: int) -> None:
@@ -116,10 +69,10 @@ async def echo(count: int) -> None:
 
 
 WORKS = {
-    "call_soon": Work(callbacks, 1_000_000),
-    "call_soon, bulk": Work(bulk, 1_500_000),
-    "sleep(0)": Work(steps, 400_000),
-    "create_task + await": Work(tasks, 150_000),
+    "call_soon": Work(measures.call_soon, 1_000_000),
+    "call_soon, bulk": Work(measures.call_soon_bulk, 1_500_000),
+    "sleep(0)": Work(measures.sleep_0, 400_000),
+    "create_task + await": Work(measures.create_task, 150_000),
     "timers": Work(timers, 150_000),
     "1 KiB echo": Work(echo, 40_000),
 }

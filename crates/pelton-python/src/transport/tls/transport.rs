@@ -335,6 +335,12 @@ impl TlsTransport {
         self.connection.stream.core.object(py)
     }
 
+    /// Under this name programs look for it on transports that are not asyncio's (aiohttp's suite).
+    #[getter]
+    fn _sslcontext<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.connection.options.get().context(py).clone()
+    }
+
     #[getter]
     fn _protocol_paused(&self) -> bool {
         self.connection.paused_writing.get()
