@@ -43,12 +43,7 @@ impl RedisBroker {
     ) -> Result<Option<Time>, BrokerError> {
         check_name("bucket", bucket)?;
         rate.check()?;
-        if !(cost.is_finite() && cost > 0.0 && cost <= rate.burst) {
-            return Err(BrokerError::Invalid(format!(
-                "a cost is above 0 and at most the burst of {}, not {cost}",
-                rate.burst
-            )));
-        }
+        rate.check_cost(cost)?;
         let mut call = Call::new(Script::Limit, now);
         call.bytes(b"take").bytes(format!("user:{bucket}").as_bytes());
         call.text(rate.per_second).text(rate.burst).text(cost);

@@ -349,7 +349,7 @@ impl Reader for RedisReader {
         let limits = pairs(self.ask(&[vec![b"HGETALL", &key]])?.swap_remove(0)).into_iter();
         let mut limits: Vec<_> =
             limits.filter_map(|(scope, text)| super::limits::record(&scope, &text)).collect();
-        limits.sort_by(|one, two| one.scope.text().cmp(&two.scope.text()));
+        limits.sort_by_cached_key(|one| one.scope.text());
         Ok(limits)
     }
 }

@@ -92,6 +92,9 @@ impl Template {
     }
 }
 
+/// A schedule's field, and its rule.
+type Stored = (Vec<u8>, Vec<u8>);
+
 /// A schedule that is due: its field, its tick, its rule and its template.
 struct Due {
     field: Vec<u8>,
@@ -253,7 +256,7 @@ impl RedisBroker {
     }
 
     /// The fields and rules of all schedules of a name, by owner.
-    fn schedules_named(&mut self, name: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BrokerError> {
+    fn schedules_named(&mut self, name: &str) -> Result<Vec<Stored>, BrokerError> {
         let key = self.link.key(&[b"rules"]);
         let mut ask = Commands::default();
         ask.add(&[b"HGETALL", &key]);
