@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -70,12 +70,18 @@ async def _unfinished(jobs: Jobs) -> int:
     return sum(q.counts[state] for q in queues if q.name != "ticks" for state in _UNFINISHED)
 
 
-async def dead_workers_are_forgotten(place: Place, *, alive: int) -> None:
-    """Waits until the store has no more workers than there are; AssertionError."""
+async def dead_workers_are_forgotten(jobs: Jobs, place: Place, alive: Set[int]) -> None:
+    """Waits until the store has those workers that there are, and no others; AssertionError.
+
+    alive: their process ids. Each worker has two lanes: one for its pool of processes.
+    """
     deadline = time.monotonic() + 60
-    # Each worker has two lanes: one for its pool of processes.
-    while (rows := await asyncio.to_thread(place.rows_of_workers)) > 2 * alive:
-        assert time.monotonic() < deadline, f"{rows} workers are left of {alive}"
+    while True:
+        known = [one for one in await again(jobs.worker_records) if one.pid in alive]
+        rows = await asyncio.to_thread(place.rows_of_workers)
+        if len(known) == rows == 2 * len(alive):
+            return
+        assert time.monotonic() < deadline, f"{rows} workers are left of {len(alive)}"
         await asyncio.sleep(0.2)
 
 

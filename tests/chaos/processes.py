@@ -42,6 +42,12 @@ class Processes:
         """How many were killed."""
         return len(self.killed)
 
+    @property
+    def workers(self) -> set[int]:
+        """The process ids of the workers that there are."""
+        running = zip(self._kinds, self._running, strict=True)
+        return {process.pid for kind, process in running if kind == "worker"}
+
     async def start(self) -> None:
         """Starts all of them."""
         self._running = [await self._start(kind) for kind in self._kinds]

@@ -78,7 +78,7 @@ async def chaos(place: Place, notes: Path, plan: Plan) -> str:
                 written = time.monotonic()
                 await checks.all_end(program.jobs, seconds=60 + plan.jobs / 50)
                 seconds = time.monotonic() - written
-                await checks.dead_workers_are_forgotten(place, alive=plan.workers)
+                await checks.dead_workers_are_forgotten(program.jobs, place, processes.workers)
         finally:
             await processes.stop()
         found = checks.read_notes(notes)
