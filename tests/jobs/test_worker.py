@@ -154,7 +154,7 @@ async def test_retry_asks_for_a_time(jobs: Jobs) -> None:
         assert record.attempt == 1
         assert record.run_at is not None
         assert record.run_at - record.created_at > 900
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(ValueError, match="not a duration"):
         Retry(delay=-1)
 
 
@@ -273,7 +273,7 @@ async def test_jobs_that_do_not_run_are_cancelled_at_once(jobs: Jobs) -> None:
             assert await job.cancel("not needed")
             with pytest.raises(JobCancelled, match="not needed"):
                 await job.result(5)
-        expired = await work.options(expires=-1).enqueue()
+        expired = await work.options(expires=0).enqueue()
         async with working(jobs):
             with pytest.raises(JobCancelled, match="expired"):
                 await expired.result(20)
