@@ -16,6 +16,7 @@ PROGRAMS = {
     "nghttp": (("nghttp",), "nghttp2-client"),
     "nginx": (("nginx",), "nginx-light"),
     "postgres": (("postgres",), "postgresql"),
+    "rabbitmq-server": (("rabbitmq-server",), "rabbitmq-server"),
     "redis-server": (("redis-server",), "redis-server"),
     "wrk": (("wrk",), "wrk"),
     "cc": (("cc",), "gcc"),

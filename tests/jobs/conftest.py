@@ -43,7 +43,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _marks(scheme: str) -> list[pytest.MarkDecorator]:
     if scheme == "sqlite":
         return []
-    return [pytest.mark.requires(SERVERS[scheme].program)]
+    required = [pytest.mark.requires(SERVERS[scheme].program)]
+    # Starting its Erlang alone takes seconds of a processor: on the main Python only.
+    return [*required, pytest.mark.slow] if scheme == "amqp" else required
 
 
 @pytest.fixture(autouse=True)

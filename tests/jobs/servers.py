@@ -187,7 +187,78 @@ class Postgres(Server):
         return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
 
-SERVERS: Mapping[str, type[Server]] = {"redis": Redis, "postgresql": Postgres}
+class Rabbit(Server):
+    """A RabbitMQ with a name server of its own; a namespace, and a file for the records, a test."""
+
+    program = "rabbitmq-server"
+
+    # Debian's script in PATH changes to another user and other folders; this is the original.
+    _scripts = Path("/usr/lib/rabbitmq/bin")
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._distribution_port = _free_port()
+        self._epmd_port = _free_port()
+        self._epmd: subprocess.Popen[bytes] | None = None
+
+    def url(self) -> str:
+        name = f"t{os.getpid()}x{next(_names)}"
+        store = f"sqlite:///{self.directory / name}.db"
+        return f"amqp://127.0.0.1:{self.port}/?namespace={name}&store={store}"
+
+    def prepare(self) -> None:
+        (self.directory / "plugins").write_text("[].")
+        # Full disks of a test machine are not what tests are about.
+        (self.directory / "rabbitmq.conf").write_text("disk_free_limit.absolute = 1MB\n")
+        # Erlang starts one that stays, where it finds none.
+        self._epmd = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "epmd", "-port", str(self._epmd_port)]
+            + ["-address", "127.0.0.1"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + PATIENCE
+        while not _says(self._epmd_port, b"\0\1n", b"\0"):
+            assert time.monotonic() < deadline, "epmd does not answer"
+            time.sleep(0.01)
+
+    def command(self) -> Sequence[str]:
+        return [str(self._scripts / "rabbitmq-server")]
+
+    def environment(self) -> Mapping[str, str]:
+        return {
+            **os.environ,
+            "HOME": str(self.directory),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"pelton{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_MNESIA_BASE": str(self.directory / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.directory / "logs"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": str(self.directory / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.directory / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(self.directory / "rabbitmq"),
+            "RABBITMQ_CONF_ENV_FILE": str(self.directory / "none"),
+            # Its script becomes the server then, instead of waiting for it.
+            "RABBITMQ_ALLOW_INPUT": "1",
+            "RABBITMQ_SERVER_START_ARGS": "-noinput -kernel inet_dist_use_interface {127,0,0,1}",
+        }
+
+    def answers(self) -> bool:
+        return _says(self.port, b"AMQP\0\0\x09\x01", b"\x01")
+
+    def stop(self) -> None:
+        super().stop()
+        assert self._epmd is not None  # it was prepared
+        self._epmd.kill()
+        self._epmd.wait()
+
+
+SERVERS: Mapping[str, type[Server]] = {"redis": Redis, "postgresql": Postgres, "amqp": Rabbit}
 """By the schemes of their URLs."""
 
 

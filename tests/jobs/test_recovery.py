@@ -19,7 +19,7 @@ import pytest
 from tests.jobs import program
 from tests.jobs.support import PATIENCE, new_url, on_loop, until
 
-BROKERS = ("sqlite", "redis", "postgresql")
+BROKERS = ("sqlite", "redis", "postgresql", "amqp")
 
 ROOT = Path(__file__).parents[2]
 LEASE = "0.5"

@@ -12,7 +12,7 @@ from pelton.jobs import InvalidArguments, Jobs, Scheduler, Task
 from tests.jobs.outside import spoil_schedule
 from tests.jobs.support import new_jobs, on_loop, until, working
 
-BROKERS = ("sqlite", "redis", "postgresql")
+BROKERS = ("sqlite", "redis", "postgresql", "amqp")
 
 
 @pytest.fixture

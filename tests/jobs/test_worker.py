@@ -15,7 +15,7 @@ import pytest
 from pelton.jobs import JobCancelled, JobContext, JobFailed, Jobs, Retry, Worker
 from tests.jobs.support import new_jobs, on_loop, until, working
 
-BROKERS = ("sqlite", "redis", "postgresql")
+BROKERS = ("sqlite", "redis", "postgresql", "amqp")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pelton.jobs import (
 )
 from tests.jobs.support import new_jobs, on_loop, until, working
 
-BROKERS = ("sqlite", "redis", "postgresql")
+BROKERS = ("sqlite", "redis", "postgresql", "amqp")
 
 
 class Tasks:

@@ -114,6 +114,16 @@ impl Capabilities {
     }
 }
 
+/// What came of a claim.
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    /// The jobs that the worker has now.
+    pub jobs: Vec<LeasedJob>,
+    /// Whether some of those that were asked for are ready, but must wait: for a limit, or since
+    /// their queue rests. Their worker must ask again without being told.
+    pub held: bool,
+}
+
 /// A progress report.
 #[derive(Clone, Debug)]
 pub struct Progress {
@@ -211,6 +221,21 @@ pub trait Broker: Send {
         limit: usize,
         now: Time,
     ) -> Result<Vec<LeasedJob>, BrokerError>;
+    /// Up to `limit` jobs for a worker, of those that it was told are ready (`ids`, best first) and
+    /// of those that this call itself made ready; else as `lease`. A store that has no quick way to
+    /// claim by id gives the best that it has: then what was told says when, and not which.
+    fn claim(
+        &mut self,
+        worker: WorkerRow,
+        spec: &WorkerSpec,
+        ids: &[JobId],
+        limit: usize,
+        now: Time,
+    ) -> Result<Claim, BrokerError> {
+        let jobs = self.lease(worker, spec, limit, now)?;
+        let held = jobs.len() < limit.min(ids.len());
+        Ok(Claim { jobs, held })
+    }
     /// Ends attempts. One `Settled` for each outcome, in order.
     fn finish(
         &mut self,
@@ -268,7 +293,7 @@ pub trait Broker: Send {
     /// Whether other processes wrote since the last call. Outside a group.
     fn was_changed_by_others(&mut self) -> Result<bool, BrokerError>;
     /// Tells `ears` of others' writes from now on, and of one's own as it likes. `false`: this
-    /// store cannot, and is to be asked (`was_changed_by_others`).
+    /// store cannot tell all, and is to be asked, too (`was_changed_by_others`).
     fn listen(&mut self, ears: Arc<dyn Ears>) -> Result<bool, BrokerError> {
         drop(ears);
         Ok(false)
@@ -442,9 +467,13 @@ pub fn open(url: &str) -> Result<Box<dyn Broker>, BrokerError> {
         Some(("postgresql" | "postgres", _)) => {
             Ok(Box::new(crate::brokers::postgres::PostgresBroker::open(url)?))
         }
+        Some(("amqp" | "amqps", _)) => {
+            Ok(Box::new(crate::brokers::rabbitmq::RabbitBroker::open(url)?))
+        }
         _ => Err(BrokerError::Open(format!(
             "no broker for {:?}: use sqlite:///relative/path.db, sqlite:////absolute/path.db, \
-             redis://host:6379/0, or memory:// in tests",
+             redis://host:6379/0, postgresql://user@host/database, \
+             amqp://user:password@host/vhost?store=URL, or memory:// in tests",
             url.split_once('@').map_or(url, |(_, rest)| rest)
         ))),
     }

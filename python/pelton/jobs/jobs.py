@@ -14,6 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from pelton._core import Broker, Edge, NewJob
+from pelton.jobs._store import tell_of_file, with_store
 from pelton.jobs.codec import Result
 from pelton.jobs.context import JobContext
 from pelton.jobs.declare import ScheduleDecorator, TaskDecorator
@@ -49,11 +50,15 @@ _UNTYPED = Result(Any, "a task that is not known here")
 class Jobs(Operations):
     """Tasks and schedules, and the broker that keeps their jobs.
 
-    url: `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://host:6379/0` or
-    `postgresql://user:password@host/database`. Without one it is PELTON_BROKER, and
-    without that `pelton.db` beside the program: in the folder of the top module or package that
+    url: `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://host:6379/0`,
+    `postgresql://user:password@host/database` or `amqp://user:password@host:5672/vhost`. Without
+    one it is PELTON_BROKER, and without that `pelton.db` beside the program: in the folder of the top module or package that
     made this object, so that every process of the program finds the same file. The environment is
     read, and the broker opened (and created), at the first use.
+
+    store: for RabbitMQ (`amqp://`), which hands jobs out and keeps no records: the SQLite, Redis or
+    PostgreSQL broker that does. It may stand in the URL instead, as `?store=`; without one it is the
+    file `pelton-amqp.db` beside the program, for workers on one machine.
 
     payload_limit: bytes of JSON that arguments or a result may have, 64 MiB at most. context:
     context variables whose values, plain JSON ones, ride along with each job and are set where it
@@ -69,6 +74,7 @@ class Jobs(Operations):
         self,
         url: str | None = None,
         *,
+        store: str | None = None,
         payload_limit: int = PAYLOAD_LIMIT,
         context: Sequence[ContextVar[Any]] = (),
         eager: bool = False,
@@ -89,6 +95,7 @@ class Jobs(Operations):
         self.tasks: dict[str, Task[..., Any]] = {}
         self.schedules: dict[str, Schedule] = {}
         self._given_url = url
+        self._store = store
         self._beside = program_folder(sys._getframe(1))
         self._broker: Broker | None = None
         self._broker_pid = 0
@@ -114,6 +121,10 @@ class Jobs(Operations):
         """Where the jobs are kept."""
         if self._broker is not None:
             return self._broker.url
+        return with_store(self._named, self._store, self._beside)
+
+    @property
+    def _named(self) -> str:
         if self._given_url is not None:
             return self._given_url
         return os.environ.get("PELTON_BROKER") or f"sqlite:///{self._beside / 'pelton.db'}"
@@ -127,8 +138,11 @@ class Jobs(Operations):
         with self._opening:
             if self._broker is None or self._broker_pid != os.getpid():
                 # After a fork the parent's broker, whose threads are not here, is left alone.
-                self._broker = Broker(self.url)
+                url = with_store(self._named, self._store, self._beside)
+                self._broker = Broker(url)
                 self._broker_pid = os.getpid()
+                if self._store is None:
+                    tell_of_file(self._named, self._beside)
             return self._broker
 
     async def start(self) -> None:

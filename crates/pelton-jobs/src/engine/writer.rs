@@ -237,19 +237,17 @@ impl WriteThread {
 
     /// Looks whether other processes wrote, where that matters to somebody here.
     fn look_abroad(&mut self) {
-        if self.told {
-            if self.shared.heard_work.swap(false, Ordering::SeqCst) {
-                self.work_may_be_there();
-            }
-            if self.shared.heard_cancels.swap(false, Ordering::SeqCst) {
-                self.tell_cancels();
-            }
-            if self.shared.heard_orders.swap(false, Ordering::SeqCst) {
-                self.ports.iter().for_each(|port| port.look());
-            }
-            return;
+        // A broker may tell of some things, and have to be asked for the rest.
+        if self.shared.heard_work.swap(false, Ordering::SeqCst) {
+            self.work_may_be_there();
         }
-        if !self.listens() {
+        if self.shared.heard_cancels.swap(false, Ordering::SeqCst) {
+            self.tell_cancels();
+        }
+        if self.shared.heard_orders.swap(false, Ordering::SeqCst) {
+            self.ports.iter().for_each(|port| port.look());
+        }
+        if self.told || !self.listens() {
             return;
         }
         let changed = self.broker.was_changed_by_others();

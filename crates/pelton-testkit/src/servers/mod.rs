@@ -1,10 +1,11 @@
 //! Real servers for tests: each on a free loopback port, with its data in a temporary directory.
 //!
-//! Debian's packages bring the programs (`scripts/system-packages redis-server postgresql`). A
-//! server ends with the test's process, however that ends.
+//! Debian's packages bring the programs (`scripts/system-packages redis-server postgresql
+//! rabbitmq-server`). A server ends with the test's process, however that ends.
 
 mod child;
 mod postgres;
+mod rabbitmq;
 mod redis;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 pub use self::child::Child;
 pub use self::postgres::PostgresServer;
+pub use self::rabbitmq::RabbitServer;
 pub use self::redis::RedisServer;
 
 static NAMES: AtomicU32 = AtomicU32::new(0);

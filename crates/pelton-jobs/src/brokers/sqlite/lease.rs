@@ -1,12 +1,15 @@
 //! Jobs are taken by workers.
 
+use std::collections::HashSet;
+
 use rusqlite::OptionalExtension;
 
 use super::fault::Fault;
 use super::limits::Limits;
 use super::{SqliteBroker, id_at};
-use crate::broker::{WorkerRow, WorkerSpec};
+use crate::broker::{Claim, WorkerRow, WorkerSpec};
 use crate::gate::{self, Candidate};
+use crate::id::JobId;
 use crate::job::LeasedJob;
 use crate::state::{self, Event, State};
 use crate::time::Time;
@@ -34,20 +37,79 @@ impl SqliteBroker {
         limit: usize,
         now: Time,
     ) -> Result<Vec<LeasedJob>, Fault> {
-        self.touch_worker(worker, spec, now)?;
-        self.promote(now)?;
-        self.end_expired(now)?;
-        self.take_over_lost(now)?;
+        self.bring_up_to_date(worker, spec, now)?;
         let queues = self.open_queues(spec)?;
-        let mut limits = Limits::open(self, now)?;
+        let limits = Limits::open(self, now)?;
         let candidates = self.candidates(&queues, limit, &limits)?;
         self.turn = self.turn.wrapping_add(1);
+        let (leased, _) = self.take_admitted(candidates, limits, worker, limit, now)?;
+        Ok(leased)
+    }
+
+    /// Takes those of `ids` that are ready, and if this call made jobs ready itself, any others.
+    pub(super) fn claim_jobs(
+        &mut self,
+        worker: WorkerRow,
+        spec: &WorkerSpec,
+        ids: &[JobId],
+        limit: usize,
+        now: Time,
+    ) -> Result<Claim, Fault> {
+        let made_ready = self.bring_up_to_date(worker, spec, now)?;
+        if ids.is_empty() && !made_ready {
+            return Ok(Claim::default());
+        }
+        let queues = self.open_queues(spec)?;
+        let limits = Limits::open(self, now)?;
+        let mut candidates = Vec::with_capacity(ids.len());
+        let mut rests = false;
+        for id in ids {
+            match self.ready_job(*id)? {
+                Some(candidate) if queues.contains(&candidate.queue) => candidates.push(candidate),
+                Some(_) => rests = true,
+                None => {}
+            }
+        }
+        if made_ready {
+            let told: HashSet<i64> = candidates.iter().map(|one| one.row).collect();
+            let others = self.candidates(&queues, limit, &limits)?;
+            candidates.extend(others.into_iter().filter(|one| !told.contains(&one.row)));
+            candidates.sort_by_key(|one| (-one.priority, one.due, one.row));
+        }
+        let (jobs, held) = self.take_admitted(candidates, limits, worker, limit, now)?;
+        Ok(Claim { jobs, held: held || rests })
+    }
+
+    /// A worker's sign of life, and what is due. `true`: jobs became ready by it.
+    fn bring_up_to_date(
+        &mut self,
+        worker: WorkerRow,
+        spec: &WorkerSpec,
+        now: Time,
+    ) -> Result<bool, Fault> {
+        self.touch_worker(worker, spec, now)?;
+        let promoted = self.promote(now)?;
+        self.end_expired(now)?;
+        Ok(self.take_over_lost(now)? || promoted)
+    }
+
+    /// Takes candidates as far as there is room, and the limits allow; whether they held one back.
+    fn take_admitted(
+        &mut self,
+        candidates: Ready,
+        mut limits: Limits,
+        worker: WorkerRow,
+        limit: usize,
+        now: Time,
+    ) -> Result<(Vec<LeasedJob>, bool), Fault> {
         let mut leased = Vec::with_capacity(limit.min(1024));
+        let mut held = false;
         for candidate in candidates {
             if leased.len() == limit {
                 break;
             }
             if !limits.admits(self, &candidate)? {
+                held = true;
                 continue;
             }
             if let Some(taken) = self.take(candidate.row, worker, now)? {
@@ -56,7 +118,28 @@ impl SqliteBroker {
             }
         }
         limits.close(self)?;
-        Ok(leased)
+        Ok((leased, held))
+    }
+
+    /// A job, if it is ready.
+    fn ready_job(&self, id: JobId) -> Result<Option<Candidate<i64, i64>>, Fault> {
+        let found = self
+            .cached(
+                "SELECT priority, due, row, limit_key, queue, lane FROM pelton_jobs \
+                 WHERE id = ? AND state = 2",
+            )?
+            .query_row([id.as_bytes()], |row| {
+                Ok(Candidate {
+                    priority: row.get(0)?,
+                    due: row.get(1)?,
+                    row: row.get(2)?,
+                    key: row.get(3)?,
+                    queue: row.get(4)?,
+                    task: row.get(5)?,
+                })
+            })
+            .optional()?;
+        Ok(found)
     }
 
     /// When a lease for this worker would find something to do.
@@ -82,9 +165,9 @@ impl SqliteBroker {
         Ok([due, lost, limited].into_iter().flatten().min().map(Time))
     }
 
-    /// Scheduled jobs whose time came are queued, whatever their queue.
-    fn promote(&mut self, now: Time) -> Result<(), Fault> {
-        let Some(next) = state::step(State::Scheduled, Event::Due, now) else { return Ok(()) };
+    /// Scheduled jobs whose time came are queued, whatever their queue. `true`: there were some.
+    fn promote(&mut self, now: Time) -> Result<bool, Fault> {
+        let Some(next) = state::step(State::Scheduled, Event::Due, now) else { return Ok(false) };
         let promoted: Vec<_> = self
             .cached(
                 "UPDATE pelton_jobs SET state = ?1, signal = NULL, version = version + 1 \
@@ -96,11 +179,12 @@ impl SqliteBroker {
                 Ok((id_at(row, 0)?, row.get(1)?))
             })?
             .collect::<Result<_, _>>()?;
+        let some = !promoted.is_empty();
         for (id, queue) in promoted {
             self.moved(queue, Some(State::Scheduled), Some(next.state));
             self.group.commit.changed.push(id);
         }
-        Ok(())
+        Ok(some)
     }
 
     /// The rows of a worker's queues that are not paused.

@@ -32,7 +32,7 @@ use self::fault::Fault;
 use self::names::Names;
 use self::url::{Location, Synchronous};
 use crate::broker::{
-    Broker, Capabilities, Chance, Commit, Progress, Reader, Tick, WorkerRow, WorkerSpec,
+    Broker, Capabilities, Chance, Claim, Commit, Progress, Reader, Tick, WorkerRow, WorkerSpec,
 };
 use crate::error::BrokerError;
 use crate::id::JobId;
@@ -230,6 +230,17 @@ impl Broker for SqliteBroker {
         now: Time,
     ) -> Result<Vec<LeasedJob>, BrokerError> {
         self.atomic(|broker| broker.lease_jobs(worker, spec, limit, now))
+    }
+
+    fn claim(
+        &mut self,
+        worker: WorkerRow,
+        spec: &WorkerSpec,
+        ids: &[JobId],
+        limit: usize,
+        now: Time,
+    ) -> Result<Claim, BrokerError> {
+        self.atomic(|broker| broker.claim_jobs(worker, spec, ids, limit, now))
     }
 
     fn finish(

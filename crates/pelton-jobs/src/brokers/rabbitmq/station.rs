@@ -1,0 +1,341 @@
+//! Consuming: what one kind of worker of this process is sent.
+
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::bands::{BANDS, Bands};
+use super::connection::{Broken, Wire};
+use super::courier::refused;
+use super::frame::Out;
+use super::intake::{Arrival, Intake};
+use super::method::{self, Said};
+use crate::broker::{Ears, WorkerRow, WorkerSpec};
+use crate::error::BrokerError;
+use crate::job::LeasedJob;
+use crate::time::Time;
+
+/// Seconds for a message of a job that the store has ready. After that an idle worker takes the
+/// job from the store: nobody has told of it, or whoever was told does not come to it.
+const GRACE: f64 = 0.2;
+
+/// Seconds between two looks at the store by workers that have enough messages: jobs that nobody
+/// told of are the oldest there.
+const SWEEP: f64 = 5.0;
+
+/// Seconds for which the store is asked directly after a job was held back by a limit, or a pause.
+const HELD: f64 = 5.0;
+
+/// Messages sent ahead by a worker's own measure.
+const PREFETCH_MIN: u32 = 8;
+const PREFETCH_MAX: u32 = 1000;
+
+/// The messages for workers of the same queues.
+pub(super) struct Station {
+    queues: Vec<String>,
+    skip: Vec<String>,
+    concurrency: u32,
+    prefetch: u16,
+    workers: HashSet<i64>,
+    channel: Option<Channel>,
+    ears: Arc<OnceLock<Arc<dyn Ears>>>,
+    /// Which of its queues is served first: the next one each time.
+    turn: usize,
+    watch: Watch,
+}
+
+/// A channel with a consumer for each queue and band.
+struct Channel {
+    wire: Arc<Wire>,
+    number: u16,
+    intake: Arc<Intake>,
+    subscribed: Vec<String>,
+}
+
+/// Messages that were taken, until it is known what came of them.
+pub(super) struct Taken {
+    intake: Arc<Intake>,
+    wire: Arc<Wire>,
+    channel: u16,
+    pub(super) arrivals: Vec<Arrival>,
+}
+
+/// When the store is to be looked at, besides the messages.
+#[derive(Debug, Default)]
+struct Watch {
+    /// Since when the store has something ready, and no message is here.
+    ready_since: Option<Time>,
+    /// When something falls due there.
+    due: Option<Time>,
+    /// Jobs were held back lately.
+    held_until: Option<Time>,
+    /// The last look found as much as was wanted: there is more.
+    draining: bool,
+    swept: Option<Time>,
+}
+
+impl Station {
+    pub(super) fn new(
+        spec: &WorkerSpec,
+        prefetch: Option<u16>,
+        ears: Arc<OnceLock<Arc<dyn Ears>>>,
+    ) -> Self {
+        let own = spec.concurrency.saturating_mul(2).clamp(PREFETCH_MIN, PREFETCH_MAX) as u16;
+        Self {
+            queues: spec.queues.clone(),
+            skip: spec.skip.clone(),
+            concurrency: spec.concurrency,
+            prefetch: prefetch.unwrap_or(own),
+            workers: HashSet::new(),
+            channel: None,
+            ears,
+            turn: 0,
+            watch: Watch::default(),
+        }
+    }
+
+    /// Whether it is for workers like this one.
+    pub(super) fn is_for(&self, spec: &WorkerSpec) -> bool {
+        (&self.queues, &self.skip, self.concurrency) == (&spec.queues, &spec.skip, spec.concurrency)
+    }
+
+    pub(super) fn add(&mut self, worker: WorkerRow) {
+        self.workers.insert(worker.0);
+    }
+
+    /// `true`: nobody is left, and its messages have gone back.
+    pub(super) fn remove(&mut self, worker: WorkerRow) -> bool {
+        if !self.workers.remove(&worker.0) || !self.workers.is_empty() {
+            return false;
+        }
+        if let Some(channel) = self.channel.take() {
+            channel.wire.close_channel(channel.number);
+        }
+        true
+    }
+
+    /// The queues that it wants to be sent, of those that are `known`.
+    pub(super) fn wanted<'a>(&'a self, known: &'a [String]) -> impl Iterator<Item = &'a String> {
+        let all = if self.queues.is_empty() { known } else { &self.queues };
+        all.iter().filter(|queue| !self.skip.contains(queue))
+    }
+
+    /// Whether it takes any queue that there is.
+    pub(super) fn takes_all(&self) -> bool {
+        self.queues.is_empty()
+    }
+
+    /// Sees that there is a consumer for each wanted queue. An error where the server will not
+    /// have one; where it is away, that is no error.
+    pub(super) fn subscribe(
+        &mut self,
+        wire: Option<Arc<Wire>>,
+        known: &[String],
+        bands: &mut Bands,
+    ) -> Result<(), BrokerError> {
+        let Some(wire) = wire else {
+            self.channel = None;
+            return Ok(());
+        };
+        let usable =
+            |channel: &Channel| Arc::ptr_eq(&channel.wire, &wire) && !channel.intake.is_over();
+        if !self.channel.as_ref().is_some_and(usable) {
+            if let Some(old) = self.channel.take() {
+                // One of its queues was deleted, or the server closed it.
+                old.wire.close_channel(old.number);
+                old.wire.forget_channel(old.number);
+            }
+            self.channel = Channel::open(wire, self.prefetch, &self.ears).ok();
+        }
+        let Some(channel) = &self.channel else { return Ok(()) };
+        let new: Vec<String> = self
+            .wanted(known)
+            .filter(|queue| !channel.subscribed.contains(queue))
+            .cloned()
+            .collect();
+        for queue in new {
+            let Some(channel) = &mut self.channel else { break };
+            let names = bands.of(&queue)?.clone();
+            match channel.consume(&queue, &names) {
+                Ok(()) => {}
+                Err(Broken::Refused(fault)) => {
+                    self.channel = None;
+                    return Err(refused(&names[1], &fault));
+                }
+                Err(Broken::Lost(_)) => self.channel = None,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether messages wait here.
+    pub(super) fn has_messages(&self) -> bool {
+        self.channel.as_ref().is_some_and(|channel| !channel.intake.is_empty())
+    }
+
+    /// Takes up to `limit` messages, the best first.
+    pub(super) fn take(&mut self, limit: usize) -> Option<Taken> {
+        let channel = self.channel.as_ref()?;
+        let queues = channel.subscribed.len();
+        let arrivals = channel.intake.take(limit, self.turn, queues);
+        if arrivals.is_empty() && !channel.intake.has_foreign() {
+            return None;
+        }
+        self.turn = self.turn.wrapping_add(1);
+        self.watch.ready_since = None;
+        Some(Taken {
+            intake: Arc::clone(&channel.intake),
+            wire: Arc::clone(&channel.wire),
+            channel: channel.number,
+            arrivals,
+        })
+    }
+
+    /// Waits until the server has sent all that it would: nothing is left in the queues, or each
+    /// consumer has as much as it may.
+    pub(super) fn settle(&self, bands: &mut Bands, patience: Duration) -> Result<(), BrokerError> {
+        let deadline = Instant::now() + patience;
+        let Some(channel) = &self.channel else { return Ok(()) };
+        loop {
+            let quiet = channel.is_quiet(bands, self.prefetch)?;
+            if quiet || Instant::now() > deadline || channel.intake.is_over() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// When a lease would have something to do: what the store says, which knows nothing of the
+    /// messages that are on their way.
+    pub(super) fn work_at(&mut self, store: Option<Time>, now: Time) -> Option<Time> {
+        if self.has_messages() {
+            return Some(now);
+        }
+        let watch = &mut self.watch;
+        match store {
+            Some(at) if at <= now => {
+                let direct = self.channel.is_none()
+                    || watch.draining
+                    || watch.held_until.is_some_and(|until| now < until)
+                    || watch.due.take().is_some_and(|due| due <= now);
+                let since = *watch.ready_since.get_or_insert(now);
+                Some(if direct { now } else { now.max(since.after(GRACE)) })
+            }
+            at => {
+                watch.ready_since = None;
+                watch.due = at;
+                at
+            }
+        }
+    }
+
+    /// Whether it is time to take jobs from the store, before the messages.
+    pub(super) fn is_sweep_due(&self, now: Time) -> bool {
+        self.watch.swept.is_some_and(|swept| now.since(swept) >= SWEEP)
+    }
+
+    /// Whether jobs may be taken from the store now, since there are no more messages.
+    pub(super) fn may_look(&self, now: Time) -> bool {
+        let watch = &self.watch;
+        self.channel.is_none()
+            || watch.draining
+            || watch.held_until.is_some_and(|until| now < until)
+            || watch.ready_since.is_some_and(|since| now >= since.after(GRACE))
+    }
+
+    /// Notes what a look at the store found, of `wanted` jobs.
+    pub(super) fn looked(&mut self, found: usize, wanted: usize) {
+        self.watch.draining = found == wanted;
+        if found < wanted {
+            self.watch.ready_since = None;
+        }
+    }
+
+    /// Notes a look before the messages. The next one comes at once where it found only jobs that
+    /// no message here is about, and as many as were wanted: those have waited for longer.
+    pub(super) fn swept(&mut self, found: &[LeasedJob], wanted: usize, now: Time) {
+        let told = |job: &LeasedJob| {
+            self.channel.as_ref().is_some_and(|channel| channel.intake.has(job.id))
+        };
+        let untold = found.len() == wanted && !found.iter().any(told);
+        self.watch.swept = Some(if untold { now.after(0.1 - SWEEP) } else { now });
+    }
+
+    /// Notes that messages are served.
+    pub(super) fn served(&mut self, held: bool, now: Time) {
+        self.watch.swept.get_or_insert(now);
+        if held {
+            self.watch.held_until = Some(now.after(HELD));
+        }
+    }
+}
+
+impl Channel {
+    fn open(
+        wire: Arc<Wire>,
+        prefetch: u16,
+        ears: &Arc<OnceLock<Arc<dyn Ears>>>,
+    ) -> Result<Self, Broken> {
+        let intake = Arc::new(Intake::new(Arc::clone(ears)));
+        let number = wire.open_channel(Arc::clone(&intake) as _)?;
+        let mut out = Out::default();
+        method::qos(number, prefetch, &mut out);
+        wire.ask(number, &out, 1)?;
+        Ok(Self { wire, number, intake, subscribed: Vec::new() })
+    }
+
+    fn consume(&mut self, queue: &str, names: &[Arc<str>; BANDS]) -> Result<(), Broken> {
+        let first = self.subscribed.len() * BANDS;
+        let mut out = Out::default();
+        for (band, name) in names.iter().enumerate() {
+            method::declare(self.number, name, &mut out);
+            method::consume(self.number, name, &(first + band).to_string(), &mut out);
+        }
+        // Before the first message can come by it.
+        self.subscribed.push(queue.to_owned());
+        self.wire.ask(self.number, &out, 2 * BANDS)?;
+        Ok(())
+    }
+
+    fn is_quiet(&self, bands: &mut Bands, prefetch: u16) -> Result<bool, BrokerError> {
+        let mut out = Out::default();
+        let mut count = 0;
+        for queue in &self.subscribed {
+            for name in bands.of(queue)? {
+                method::declare(self.number, name, &mut out);
+                count += 1;
+            }
+        }
+        // Twice: what was on its way when the first was answered is here with the second.
+        for _ in 0..2 {
+            let Ok(answers) = self.wire.ask(self.number, &out, count) else { return Ok(true) };
+            let waits = answers.iter().enumerate().any(|(consumer, said)| {
+                let full = self.intake.held_by(consumer) >= prefetch.into();
+                matches!(said, Said::Declared { messages: 1.. }) && !full
+            });
+            if waits {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Taken {
+    /// Done with, whatever came of it.
+    pub(super) fn acknowledge(self) {
+        let mut out = Out::default();
+        self.intake.acknowledge(&self.arrivals, self.channel, &mut out);
+        if !out.bytes.is_empty() && !self.intake.is_over() {
+            // Where the connection is lost, the messages come again, and find their jobs taken.
+            let _ = self.wire.send(&out.bytes);
+        }
+    }
+
+    /// Nothing came of it.
+    pub(super) fn put_back(self) {
+        if !self.intake.is_over() {
+            self.intake.put_back(self.arrivals);
+        }
+    }
+}
