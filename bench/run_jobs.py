@@ -1,7 +1,7 @@
-"""Jobs that do nothing, with results: ours on SQLite, Redis and PostgreSQL beside Celery, Dramatiq,
-ARQ, taskiq, streaq and saq on the same Redis, and taskito on SQLite. Enqueued one at a time, from
-many coroutines and in bulk, and run; the cores are shared by the worker and the broker, as in
-a small production.
+"""Jobs that do nothing, with results: ours on SQLite, Redis, PostgreSQL and RabbitMQ beside Celery,
+Dramatiq, ARQ, taskiq, streaq and saq on the same Redis, and taskito on SQLite. Enqueued one at a
+time, from many coroutines and in bulk, and run; the cores are shared by the worker and the broker, as in a
+small production.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import harness
-from tests.jobs.servers import Postgres, running
+from tests.jobs.servers import Postgres, Rabbit, running
 
 # How many jobs a repetition runs and enqueues, so that each takes about two seconds.
 COUNTS = {
     "pelton": (20_000, 100_000),
     "pelton-redis": (40_000, 200_000),
     "pelton-postgresql": (15_000, 60_000),
+    # With a SQLite file as its store.
+    "pelton-rabbitmq": (15_000, 40_000),
     "taskito": (400, 20_000),
     "celery": (2_000, 3_000),
     "dramatiq": (6_000, 10_000),
@@ -30,8 +32,10 @@ COUNTS = {
     "streaq": (6_000, 30_000),
     "saq": (3_000, 5_000),
 }
+# Those of ours that have a server of their own.
+SERVERS = {"pelton-postgresql": Postgres, "pelton-rabbitmq": Rabbit}
 # What needs no Redis.
-WITHOUT_REDIS = {"pelton", "pelton-postgresql", "taskito"}
+WITHOUT_REDIS = {"pelton", "taskito", *SERVERS}
 # Peers whose requirements contradict the others' have an environment of their own.
 _OLDER = str(Path(__file__).parent / ".venv-arq/bin/python")
 INTERPRETERS = {"arq": _OLDER, "saq": _OLDER}
@@ -58,9 +62,11 @@ def main() -> int:
         if set(harness.chosen(list(COUNTS), options.peers)) - WITHOUT_REDIS:
             port = stack.enter_context(redis(Path(scratch)))
             versions["redis-server"] = server_version()
-        database = None
-        if "pelton-postgresql" in harness.chosen(list(COUNTS), options.peers):
-            database = stack.enter_context(running(Postgres))
+        servers = {
+            peer: stack.enter_context(running(SERVERS[peer]))
+            for peer in harness.chosen(list(COUNTS), options.peers)
+            if peer in SERVERS
+        }
 
         def run(case: str, peer: str) -> float:
             run_count, enqueue_count = (
@@ -70,8 +76,8 @@ def main() -> int:
                 os.environ.pop("BENCH_PELTON", None)
                 if peer == "pelton-redis":
                     os.environ["BENCH_PELTON"] = os.environ["BENCH_REDIS"]
-                elif database is not None and peer == "pelton-postgresql":
-                    os.environ["BENCH_PELTON"] = database.url()
+                elif peer in servers:
+                    os.environ["BENCH_PELTON"] = servers[peer].url()
                 if case == CASES[-1]:
                     return run_all(peer, run_count)
                 step = STEPS[CASES.index(case)]

@@ -211,9 +211,9 @@ class Rabbit(Server):
         # Full disks of a test machine are not what tests are about.
         (self.directory / "rabbitmq.conf").write_text("disk_free_limit.absolute = 1MB\n")
         # Erlang starts one that stays, where it finds none.
+        port = str(self._epmd_port)
         self._epmd = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "epmd", "-port", str(self._epmd_port)]
-            + ["-address", "127.0.0.1"],
+            ["setpriv", "--pdeathsig", "KILL", "epmd", "-port", port, "-address", "127.0.0.1"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -41,8 +41,13 @@ impl Store for Pair {
     fn groups_are_atomic(&self) -> bool {
         self.atomic
     }
+
+    fn steps(&self) -> usize {
+        500
+    }
 }
 
+/// All on one server: starting it takes seconds of both processors.
 #[test]
 fn conformance() {
     let server = RabbitServer::start();
@@ -51,12 +56,12 @@ fn conformance() {
     bad_names_and_logins_are_explained(&server);
     foreign_messages_are_put_away(&server);
     pelton_testkit::run_broker_conformance!(Pair::with_file(&server));
+    redis_keeps_the_records(&server);
 }
 
-/// The same with Redis as the store.
-#[test]
-fn redis_keeps_the_records() {
-    let (server, redis) = (RabbitServer::start(), RedisServer::start());
+/// Some of the same with Redis as the store, which has a suite of its own.
+fn redis_keeps_the_records(server: &RabbitServer) {
+    let redis = RedisServer::start();
     let pair = || {
         let store = format!("{}?namespace={}", redis.url(), unique_name());
         let url = format!("{}&prefetch=1000", server.url(&store));
@@ -69,7 +74,7 @@ fn redis_keeps_the_records() {
     suite::ends::failures_back_off(&pair());
     suite::workflows::chain_passes_results(&pair());
     suite::schedules::fires_once_per_tick(&pair());
-    suite::model::random_walks_agree_with_the_model(&pair());
+    suite::leases::claims_are_leases(&pair());
 }
 
 /// What a worker runs was told to it by RabbitMQ, whoever made it ready.

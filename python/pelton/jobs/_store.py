@@ -28,7 +28,7 @@ def with_store(url: str, store: str | None, beside: Path) -> str:
 
 
 def tell_of_file(given: str, beside: Path) -> None:
-    """Says in the log that a broker, as it was given, keeps its records in a file of this machine."""
+    """Says in the log that a broker, as it was given, keeps its records on this machine."""
     if given.startswith(("amqp://", "amqps://")) and "store=" not in given:
         _LOGGER.info(
             "the records of RabbitMQ's jobs are in %s, for the processes of this machine: workers "

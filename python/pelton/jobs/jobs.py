@@ -52,13 +52,13 @@ class Jobs(Operations):
 
     url: `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://host:6379/0`,
     `postgresql://user:password@host/database` or `amqp://user:password@host:5672/vhost`. Without
-    one it is PELTON_BROKER, and without that `pelton.db` beside the program: in the folder of the top module or package that
-    made this object, so that every process of the program finds the same file. The environment is
-    read, and the broker opened (and created), at the first use.
+    one it is PELTON_BROKER, and without that `pelton.db` beside the program: in the folder of the
+    top module or package that made this object, so that every process of the program finds the
+    same file. The environment is read, and the broker opened (and created), at the first use.
 
-    store: for RabbitMQ (`amqp://`), which hands jobs out and keeps no records: the SQLite, Redis or
-    PostgreSQL broker that does. It may stand in the URL instead, as `?store=`; without one it is the
-    file `pelton-amqp.db` beside the program, for workers on one machine.
+    store: for RabbitMQ (`amqp://`), which hands jobs out and keeps no records: the SQLite, Redis
+    or PostgreSQL broker that does. It may stand in the URL instead, as `?store=`; without one it
+    is the file `pelton-amqp.db` beside the program, for workers on one machine.
 
     payload_limit: bytes of JSON that arguments or a result may have, 64 MiB at most. context:
     context variables whose values, plain JSON ones, ride along with each job and are set where it

@@ -1,6 +1,7 @@
 //! Jobs are leased: the right one, to one worker, and not for ever.
 
 use pelton_jobs::broker::WorkerSpec;
+use pelton_jobs::id::JobId;
 use pelton_jobs::job::End;
 use pelton_jobs::retry::MAX_LOSSES;
 use pelton_jobs::state::State;
@@ -102,6 +103,40 @@ pub fn expired_jobs_never_start(store: &dyn Store) {
     world.tidy();
     assert_eq!(world.state(id), State::Queued, "started in time: lost with its worker, not ended");
     assert_eq!(world.succeed(&leased, b"1").state, None);
+}
+
+/// Jobs that a worker was told of are leased as all are: once, unless something is in the way. A
+/// store that cannot claim by id may give others, too.
+pub fn claims_are_leases(store: &dyn Store) {
+    let mut world = World::new(store);
+    let claim = |world: &mut World, ids: &[JobId], limit| {
+        let (worker, spec) = (world.worker, world.spec.clone());
+        world.write(|broker, now| broker.claim(worker, &spec, ids, limit, now)).unwrap()
+    };
+    assert!(claim(&mut world, &[], 5).jobs.is_empty());
+    let jobs = world.enqueue(vec![job(), job(), job()]);
+    let first = claim(&mut world, &[jobs[2], jobs[0]], 5);
+    let got = ids(&first.jobs);
+    assert!(got.contains(&jobs[2]) && got.contains(&jobs[0]) && !first.held, "{got:?}");
+    for leased in &first.jobs {
+        assert_eq!((world.state(leased.id), leased.attempt), (State::Running, 1));
+        assert_eq!(world.succeed(leased, b"1").state, Some(State::Succeeded));
+    }
+    let again = claim(&mut world, &jobs, 5);
+    assert!(again.jobs.iter().all(|leased| !got.contains(&leased.id)));
+    world.write(|broker, _| broker.set_paused("default", true)).unwrap();
+    let resting = world.enqueue(vec![job(), job()]);
+    assert!(world.write(|broker, now| broker.cancel(resting[0], "", now)).unwrap());
+    let none = claim(&mut world, &resting, 5);
+    assert!(none.jobs.is_empty() && none.held, "one of them is ready, and must wait");
+    world.write(|broker, _| broker.set_paused("default", false)).unwrap();
+    assert_eq!(ids(&claim(&mut world, &resting, 5).jobs), resting[1..]);
+    // What falls due by the call itself needs nobody to tell of it.
+    let mut late = job();
+    late.run_at = Some(world.now.after(5.0));
+    let late = world.enqueue(vec![late]);
+    world.advance(5.0);
+    assert_eq!(ids(&claim(&mut world, &[], 5).jobs), late);
 }
 
 /// No two workers, here or elsewhere, get the same job.

@@ -86,7 +86,7 @@ macro_rules! each_broker_check {
             bulk_keeps_order, others_see_commits, used_ids_are_refused);
         $crate::$then!($make; leases: priority_then_age, queues_are_chosen,
             paused_queues_rest, delayed_jobs_wait, expired_jobs_never_start,
-            leases_go_to_one, lost_leases_are_taken_over, poison_is_put_away,
+            leases_go_to_one, claims_are_leases, lost_leases_are_taken_over, poison_is_put_away,
             worker_comes_back, renewing_keeps, work_is_announced);
         $crate::$then!($make; ends: success_is_kept, failures_back_off,
             failure_can_be_final, own_delay_counts_as_retry, release_does_not_count,

@@ -241,6 +241,10 @@ impl Broker for RabbitBroker {
         self.store.set_limit(scope, limit)
     }
 
+    fn declare_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError> {
+        self.store.declare_limit(scope, limit)
+    }
+
     fn acquire(
         &mut self,
         bucket: &str,

@@ -147,14 +147,22 @@ impl RabbitBroker {
         ids: &[JobId],
         now: Time,
     ) -> Result<(), BrokerError> {
+        let written = jobs.iter().zip(ids).filter(|(job, id)| job.id == **id).map(|(_, id)| *id);
+        let written: HashSet<JobId> =
+            if edges.is_empty() { HashSet::new() } else { written.collect() };
+        let waits_for_others = |edge: &&Edge| !written.contains(&edge.parent);
         let children: HashSet<JobId> = edges.iter().map(|edge| edge.child).collect();
+        let of_others: HashSet<JobId> =
+            edges.iter().filter(waits_for_others).map(|edge| edge.child).collect();
         for (job, id) in jobs.iter().zip(ids) {
             if job.id != *id || job.run_at.is_some_and(|at| at > now) {
                 continue;
             }
             if children.contains(id) {
                 // All whom it waits for may have ended before.
-                self.group.look.push(*id);
+                if of_others.contains(id) {
+                    self.group.look.push(*id);
+                }
                 continue;
             }
             let queue = self.courier.bands().name(&job.queue, job.priority)?;

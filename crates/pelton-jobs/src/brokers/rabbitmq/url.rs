@@ -25,7 +25,7 @@ pub(super) struct Location {
 
 const EXAMPLES: &str = "a RabbitMQ broker is amqp://user:password@host:5672/vhost, with \
     ?store=URL (the SQLite, Redis or PostgreSQL broker that keeps the records, its own options \
-    percent-encoded), ?namespace=pelton, ?prefetch=16 and ?timeout=10 (seconds that the server \
+    percent-encoded), ?namespace=pelton, ?prefetch=16 and ?timeout=5 (seconds that the server \
     may take to answer)";
 
 impl Location {
@@ -56,7 +56,7 @@ impl Location {
             vhost,
             store: String::new(),
             namespace: "pelton".into(),
-            patience: Duration::from_secs(10),
+            patience: Duration::from_secs(5),
             prefetch: None,
         };
         if location.vhost.len() > 255 {
