@@ -320,7 +320,9 @@ impl RabbitBroker {
             match self.store.claim(worker, spec, &told, room, now) {
                 Ok(claim) => {
                     self.stations[place].served(claim.held, now);
-                    self.paths.messages += claim.jobs.len() as u64;
+                    let by_message = claim.jobs.iter().filter(|job| told.contains(&job.id)).count();
+                    self.paths.messages += by_message as u64;
+                    self.paths.store += (claim.jobs.len() - by_message) as u64;
                     leased.extend(claim.jobs);
                     let Some(taken) = taken else { break };
                     self.group.taken.push(taken);
