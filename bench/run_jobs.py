@@ -1,7 +1,7 @@
 """Jobs that do nothing, with results: ours on SQLite, Redis, PostgreSQL and RabbitMQ beside Celery,
 Dramatiq, ARQ, taskiq, streaq and saq on the same Redis, and taskito on SQLite. Enqueued one at a
-time, from many coroutines and in bulk, and run; the cores are shared by the worker and the broker, as in a
-small production.
+time, from many coroutines and in bulk, and run; the cores are shared by the worker and the broker,
+as in a small production.
 """
 
 from __future__ import annotations
