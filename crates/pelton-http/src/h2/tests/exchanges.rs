@@ -1,6 +1,5 @@
 //! Requests, answers, and the end of a connection.
 
-
 use super::client::{
     App, Client, GET, Got, POST, block, data, frame, headers, hello, reset, settings,
     window_update, with,
