@@ -36,7 +36,7 @@ struct State {
     /// How many of those each consumer has.
     of_consumer: HashMap<usize, usize>,
     consumer_of: HashMap<u64, usize>,
-    /// Messages that are not ours at all: they go with the next acknowledgement.
+    /// Messages that are not ours at all.
     foreign: Vec<u64>,
     over: bool,
 }
@@ -93,19 +93,24 @@ impl Intake {
         taken
     }
 
+    /// Takes the messages that are not ours: they are to be acknowledged, and that is all.
+    pub(super) fn take_foreign(&self) -> Vec<u64> {
+        std::mem::take(&mut self.lock().foreign)
+    }
+
     /// Puts back what was taken, since nothing came of it.
-    pub(super) fn put_back(&self, taken: Vec<Arrival>) {
+    pub(super) fn put_back(&self, taken: Vec<Arrival>, foreign: Vec<u64>) {
         let mut state = self.lock();
+        state.foreign.extend(foreign);
         state.waiting.extend(taken);
         state.waiting.sort_unstable_by_key(|arrival| arrival.tag);
     }
 
-    /// Acknowledges messages, and those that are not ours: as few frames as possible.
-    pub(super) fn acknowledge(&self, taken: &[Arrival], channel: u16, out: &mut Out) {
+    /// Acknowledges messages in as few frames as possible.
+    pub(super) fn acknowledge(&self, tags: &[u64], channel: u16, out: &mut Out) {
         let mut state = self.lock();
-        let foreign = std::mem::take(&mut state.foreign);
-        let tags = taken.iter().map(|arrival| arrival.tag).chain(foreign);
-        let mut done: Vec<u64> = tags.filter(|tag| state.open.remove(tag)).collect();
+        let mut done: Vec<u64> =
+            tags.iter().copied().filter(|tag| state.open.remove(tag)).collect();
         for tag in &done {
             if let Some(consumer) = state.consumer_of.remove(tag)
                 && let Some(count) = state.of_consumer.get_mut(&consumer)
@@ -123,11 +128,6 @@ impl Intake {
         for tag in &done[front..] {
             method::ack(channel, *tag, false, out);
         }
-    }
-
-    /// Whether messages wait for nothing but their acknowledgement.
-    pub(super) fn has_foreign(&self) -> bool {
-        !self.lock().foreign.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -215,7 +215,7 @@ mod tests {
         };
         let taken = intake.take(3, 0, 2);
         assert!(!intake.has(ids[5]) && intake.has(ids[3]));
-        intake.put_back(taken);
+        intake.put_back(taken, Vec::new());
         assert_eq!(order(intake.take(4, 1, 2)), [5, 4, 3, 0]);
         assert_eq!(order(intake.take(9, 0, 2)), [1, 7, 2, 6]);
         assert!(intake.is_empty());
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn acknowledgements_are_put_together() {
         let (intake, _) = intake(&[(1, 0); 6]);
-        let all = intake.take(6, 0, 1);
+        let all: Vec<u64> = intake.take(6, 0, 1).iter().map(|arrival| arrival.tag).collect();
         let mut out = Out::default();
         intake.acknowledge(&[all[1], all[0], all[3]], 1, &mut out);
         assert_eq!(acks(&out.bytes), [(2, true), (4, false)]);
@@ -238,13 +238,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_goes_with_the_next() {
+    fn what_is_not_ours_is_given_once() {
         let (intake, _) = intake(&[(0, 1)]);
         intake.hear(Event::Message { consumer: "1".into(), tag: 2, id: None, priority: 0 });
-        assert!(intake.has_foreign());
+        intake.put_back(Vec::new(), intake.take_foreign());
+        assert_eq!(intake.take_foreign(), [2]);
+        assert!(intake.take_foreign().is_empty());
         let mut out = Out::default();
-        intake.acknowledge(&[], 1, &mut out);
-        assert_eq!(acks(&out.bytes), [(2, false)]);
+        intake.acknowledge(&[2], 1, &mut out);
+        assert_eq!(acks(&out.bytes), [(2, false)], "the one before it is still wanted");
         intake.end("over");
         assert!(intake.is_over() && intake.is_empty());
     }

@@ -58,6 +58,8 @@ pub(super) struct Taken {
     wire: Arc<Wire>,
     channel: u16,
     pub(super) arrivals: Vec<Arrival>,
+    /// Messages that are about no job.
+    foreign: Vec<u64>,
 }
 
 /// When the store is to be looked at, besides the messages.
@@ -178,7 +180,8 @@ impl Station {
         let channel = self.channel.as_ref()?;
         let queues = channel.subscribed.len();
         let arrivals = channel.intake.take(limit, self.turn, queues);
-        if arrivals.is_empty() && !channel.intake.has_foreign() {
+        let foreign = channel.intake.take_foreign();
+        if arrivals.is_empty() && foreign.is_empty() {
             return None;
         }
         self.turn = self.turn.wrapping_add(1);
@@ -188,6 +191,7 @@ impl Station {
             wire: Arc::clone(&channel.wire),
             channel: channel.number,
             arrivals,
+            foreign,
         })
     }
 
@@ -325,7 +329,8 @@ impl Taken {
     /// Done with, whatever came of it.
     pub(super) fn acknowledge(self) {
         let mut out = Out::default();
-        self.intake.acknowledge(&self.arrivals, self.channel, &mut out);
+        let tags = self.arrivals.iter().map(|arrival| arrival.tag).chain(self.foreign);
+        self.intake.acknowledge(&tags.collect::<Vec<_>>(), self.channel, &mut out);
         if !out.bytes.is_empty() && !self.intake.is_over() {
             // Where the connection is lost, the messages come again, and find their jobs taken.
             let _ = self.wire.send(&out.bytes);
@@ -335,7 +340,7 @@ impl Taken {
     /// Nothing came of it.
     pub(super) fn put_back(self) {
         if !self.intake.is_over() {
-            self.intake.put_back(self.arrivals);
+            self.intake.put_back(self.arrivals, self.foreign);
         }
     }
 }
