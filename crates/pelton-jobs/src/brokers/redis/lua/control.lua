@@ -31,12 +31,12 @@ local function cancel(job)
     return 1
 end
 
--- Whether another job, which has not ended, has the key of this one.
-local function is_taken(job)
+-- The state of another job that has the key of this one, and until when that keeps it.
+local function holder_of(job)
     local holder = job.k and call('HGET', P .. 'keys', job.k)
-    if not holder or holder == job.id then return false end
-    local state = call('HGET', J(holder), 'st')
-    return state and state < '4'
+    if not holder or holder == job.id then return nil end
+    local found = call('HMGET', J(holder), 'st', 'ku')
+    return found[1], found[2]
 end
 
 local function retry(job)
@@ -48,10 +48,17 @@ local function retry(job)
     -- It was to follow a failure, and there was none.
     local reason = call('HGET', J(id), 're')
     if reason and sub(reason, 1, 12) == 'not needed: ' then return reason end
-    if is_taken(job) then return 'key' end
+    local holder, kept = holder_of(job)
+    if holder and holder < '4' then return 'key' end
     if pending > 0 and call('HEXISTS', J(id), 'or') == 1 then return 'orphan' end
     call('HDEL', J(id), 'at', 'fa', 'lo', 'ca', 'x', 'sa', 'fi', 'pr', 'me', 're', 'er', 'ft')
-    if job.k then call('HSET', P .. 'keys', job.k, id) end
+    if job.k then
+        call('HSET', P .. 'keys', job.k, id)
+        -- Where another's end keeps the key for a while, this one's does so now.
+        if keeps_key(kept) and tonumber(kept) > tonumber(job.ku or 0) then
+            call('HSET', J(id), 'ku', kept)
+        end
+    end
     job.d = NOWS
     move(job, to, { 'd', NOWS })
     return 1

@@ -56,17 +56,20 @@ local function bounds_over(queue, task, key)
     return wanted, letters
 end
 
--- Jobs that were ready before their tasks had limits go to where those stand.
+-- Jobs that were ready before their tasks had limits go to where those stand: many in a call, once
+-- there are any among the first `most`, or those behind them wait for as many calls.
 local function put_apart(level, most)
     for _ = 1, 20 do
         local moved = false
-        for _, id in ipairs(call('ZRANGE', P .. 'r' .. level, 0, most - 1)) do
+        local found = call('ZRANGE', P .. 'r' .. level, 0, most - 1, 'WITHSCORES')
+        for n = 1, #found, 2 do
+            local id = found[n]
             local own = call('HGET', J(id), 's')
             local _, _, task = constants(own or '0 0 0 0 0 0 0 ')
             local lane = lane_of(task)
             if lane ~= '0000' then
                 local to = sub(level, 1, 3) .. lane .. queue_of(level)
-                call('ZADD', P .. 'r' .. to, call('ZSCORE', P .. 'r' .. level, id), id)
+                call('ZADD', P .. 'r' .. to, found[n + 1], id)
                 call('ZREM', P .. 'r' .. level, id)
                 call('ZADD', P .. 'levels', 0, to)
                 moved = true
@@ -74,7 +77,10 @@ local function put_apart(level, most)
         end
         if call('EXISTS', P .. 'r' .. level) == 0 then call('ZREM', P .. 'levels', level) end
         if not moved then return end
+        most = 500
     end
+    -- There may be more, and who finds nothing now is to ask again at once.
+    work = true
 end
 
 -- The first `most` jobs of a level and more where a key may hold those back, as { due, id, level }.
