@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pelton.cli.apps import open_brokers
+from pelton.cli.errors import CommandError
 from pelton.jobs import Jobs
-from pelton.jobs._store import tell_of_file, with_store
+from pelton.jobs._store import shown, tell_of_file, with_store
 
 BESIDE = Path("/srv/shop")
 URL = "amqp://me:secret@host/vhost"
@@ -48,3 +50,33 @@ def test_jobs_take_a_store() -> None:
     assert Jobs(URL).url.endswith("/pelton-amqp.db")
     with pytest.raises(ValueError, match="is for RabbitMQ"):
         _ = Jobs("sqlite:///a.db", store="memory://").url
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("sqlite:////home/me@work/jobs.db", "sqlite:////home/me@work/jobs.db"),
+        ("memory://", "memory://"),
+        ("redis://host:6379/0?namespace=a", "redis://host:6379/0"),
+        ("redis://:secret@host/0", "redis://host/0"),
+        ("redis://me:se@c/ret@host/0", "redis://host/0"),
+        ("redis://me:sec?ret@host/0", "redis://…"),
+        ("redis+sentinel://a,b/master?sentinel_password=secret", "redis+sentinel://a,b/master"),
+        ("postgresql://host/jobs?user=me&password=secret", "postgresql://host/jobs"),
+        ("amqp://host/shop?store=redis://:secret@other/0", "amqp://host/shop"),
+        ("amqp://me:secret@host/shop?store=redis%3A//:secret@other", "amqp://host/shop"),
+    ],
+)
+def test_urls_are_shown_without_their_secrets(url: str, seen: str) -> None:
+    assert shown(url) == seen
+
+
+def test_secrets_of_urls_are_seen_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = "redis://me:secret@127.0.0.1:1/0?timeout=0.1"
+    jobs = Jobs(named)
+    assert repr(jobs) == "<Jobs redis://127.0.0.1:1/0 with 0 tasks>"
+    assert jobs.url == named
+    monkeypatch.setattr("pelton.jobs.instances", lambda: [jobs])
+    with pytest.raises(CommandError, match=r"the broker redis://127\.0\.0\.1:1/0: ") as refused:
+        open_brokers()
+    assert "secret" not in str(refused.value)

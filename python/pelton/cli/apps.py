@@ -91,12 +91,13 @@ def open_brokers() -> list[str]:
     urls = broker_urls()
     if urls:
         from pelton.jobs import BrokerError, instances
+        from pelton.jobs._store import shown
 
         for jobs in instances():
             try:
                 _ = jobs.broker
             except (BrokerError, ValueError) as error:
-                raise CommandError(f"the broker {jobs.url}: {error}", code=1) from None
+                raise CommandError(f"the broker {shown(jobs.url)}: {error}", code=1) from None
     return urls
 
 

@@ -40,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def opened(args: argparse.Namespace) -> Iterator[Broker]:
     """The broker that the options name; CommandError where there is none."""
     from pelton._core import Broker, BrokerError
+    from pelton.jobs._store import shown
 
     url = _url(args)
     if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
@@ -47,11 +48,11 @@ def opened(args: argparse.Namespace) -> Iterator[Broker]:
     try:
         broker = Broker(url)
     except BrokerError as error:
-        raise CommandError(f"{url}: {error}", code=1) from error
+        raise CommandError(f"{shown(url)}: {error}", code=1) from error
     try:
         yield broker
     except BrokerError as error:
-        raise CommandError(f"{url}: {error}", code=1) from error
+        raise CommandError(f"{shown(url)}: {error}", code=1) from error
     finally:
         broker.close()
 

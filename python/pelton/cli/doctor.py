@@ -84,11 +84,14 @@ class Report:
         urls = apps.broker_urls()
         if not urls:
             self._line("ok", "jobs", "none: the application has no Jobs object")
+            return
+        from pelton.jobs._store import shown
+
         for url in urls:
             try:
-                self._line("ok", "broker", f"{url}: {describe_broker(url)}")
+                self._line("ok", "broker", f"{shown(url)}: {describe_broker(url)}")
             except CommandError as error:
-                self._line("FAIL", "broker", f"{url}: {error}")
+                self._line("FAIL", "broker", f"{shown(url)}: {error}")
 
     def settings(self, classes: Iterable[type[Any]]) -> None:
         """Whether each class of settings finds what it needs."""

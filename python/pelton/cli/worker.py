@@ -103,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
     import pelton
     from pelton.jobs import BrokerError, InvalidTask, instances, serve_worker
+    from pelton.jobs._store import shown
 
     jobs = instances()
     if not jobs:
@@ -124,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
         grace=args.stop_timeout * 0.9,
         app=found.spec,
         log_level=args.log_level,
-        ready=lambda: child.ready({"serves": [each.url for each in jobs]}),
+        ready=lambda: child.ready({"serves": [shown(each.url) for each in jobs]}),
         **{name: value for name, value in settings.items() if value is not None},
     )
     try:

@@ -13,8 +13,8 @@ from pelton.dashboard import views
 if TYPE_CHECKING:
     from pelton._core import AttemptRecord, Broker, JobRecord
 
-JOBS_SEEN = 1000
-"""The newest jobs, among which workflows are looked for."""
+JOBS_SEEN = 200
+"""The newest jobs, among which workflows are looked for: each is read with its data."""
 WORKFLOWS_SHOWN = 30
 TASKS_SHOWN = 6
 
@@ -71,6 +71,8 @@ class BrokerView:
 
     async def state(self) -> dict[str, Any]:
         """Queues, workers and schedules."""
+        from pelton.jobs._store import shown
+
         broker = await self._broker()
         queues, workers, schedules, limits = await asyncio.gather(
             self._ask(broker.queues),
@@ -79,7 +81,7 @@ class BrokerView:
             self._ask_if_it_can([], broker.limits),
         )
         return {
-            "url": self.url,
+            "url": shown(self.url),
             "queues": [views.queue(record) for record in queues],
             "workers": [views.worker(record) for record in workers],
             "schedules": [views.schedule(record) for record in schedules],

@@ -38,6 +38,12 @@ def tell_of_file(given: str, beside: Path) -> None:
 
 
 def shown(url: str) -> str:
-    """A URL without what stands before its host: a password is nobody's business."""
+    """A URL as people may see it: a password, its own or its store's, is nobody's business."""
     scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    if not separator or scheme in ("sqlite", "memory"):
+        return url
+    place, _, options = rest.partition("?")
+    if "@" in options.partition("=")[0]:
+        # A question mark in the password: where that ends is anybody's guess.
+        return f"{scheme}://…"
+    return f"{scheme}://{place.rpartition('@')[2]}"

@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from pelton._core import Broker, Edge, NewJob
-from pelton.jobs._store import tell_of_file, with_store
+from pelton.jobs._store import shown, tell_of_file, with_store
 from pelton.jobs.codec import Result
 from pelton.jobs.context import JobContext
 from pelton.jobs.declare import ScheduleDecorator, TaskDecorator
@@ -105,7 +105,7 @@ class Jobs(Operations):
             _instances[_created] = self
 
     def __repr__(self) -> str:
-        return f"<Jobs {self.url} with {len(self.tasks)} tasks>"
+        return f"<Jobs {shown(self.url)} with {len(self.tasks)} tasks>"
 
     @classmethod
     def of(cls, broker: Broker) -> Jobs:
@@ -118,7 +118,7 @@ class Jobs(Operations):
 
     @property
     def url(self) -> str:
-        """Where the jobs are kept."""
+        """Where the jobs are kept, with the password, if one is in it."""
         if self._broker is not None:
             return self._broker.url
         return with_store(self._named, self._store, self._beside)

@@ -15,6 +15,7 @@ from pelton._core import (
     SchedulerSession,
     new_job_id,
 )
+from pelton.jobs._store import shown
 from pelton.jobs.errors import InvalidTask
 from pelton.jobs.jobs import Jobs
 from pelton.jobs.schedule import Schedule
@@ -61,7 +62,8 @@ class Scheduler:
             for schedule in jobs.schedules.values():
                 if named.setdefault(schedule.name, schedule) is not schedule:
                     raise InvalidTask(
-                        f"two Jobs objects on {jobs.url} have a schedule {schedule.name!r} each"
+                        f"two Jobs objects on {shown(jobs.url)} have a schedule "
+                        f"{schedule.name!r} each"
                     )
         for jobs, named in by_url.values():
             await jobs.start()
@@ -75,7 +77,8 @@ class Scheduler:
             )
             self._sessions.append(session)
             self._tasks.append(asyncio.get_running_loop().create_task(self._serve(session)))
-            _LOGGER.info("scheduler %s has %d schedules on %s", self.name, len(specs), jobs.url)
+            place = shown(jobs.url)
+            _LOGGER.info("scheduler %s has %d schedules on %s", self.name, len(specs), place)
 
     async def stop(self) -> None:
         """Gives up the lead, so that another scheduler can take it at once."""

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from pelton._core import new_job_id
+from pelton.jobs._store import shown
 from pelton.jobs.errors import InvalidTask
 from pelton.jobs.health import HealthServer
 from pelton.jobs.jobs import Jobs
@@ -344,7 +345,8 @@ def _tasks_by_url(jobs: Sequence[Jobs]) -> dict[str, tuple[Jobs, dict[str, Task[
         _, named = found.setdefault(each.url, (each, {}))
         for name, task in each.tasks.items():
             if named.setdefault(name, task) is not task:
-                raise InvalidTask(f"two Jobs objects on {each.url} have a task {name!r} each")
+                place = shown(each.url)
+                raise InvalidTask(f"two Jobs objects on {place} have a task {name!r} each")
     return found
 
 

@@ -4,10 +4,11 @@ import { act, get } from "./api.js";
 import { attribute, cell, follow, h, table, text, toast } from "./dom.js";
 import { absolute, count, relative } from "./format.js";
 
+const REFRESH_MS = 5000; // The server reads many jobs for it.
 const ENDED = ["succeeded", "dead", "cancelled"];
 
 export function workflows(model) {
-  const state = { found: [], mark: null, busy: false };
+  const state = { found: [], mark: null, busy: false, loadedAt: -Infinity };
   const rows = table("Workflows", [["Workflow", ""], ["Progress", ""], ["Jobs", "number"],
     ["Running", "number"], ["Failed", "number"], ["Enqueued", "number"], ["", ""]]);
   const empty = h("div", { class: "empty" },
@@ -18,6 +19,7 @@ export function workflows(model) {
   async function load() {
     if (state.busy) return;
     state.busy = true;
+    state.loadedAt = performance.now();
     try {
       state.found = (await get("workflows")).workflows;
     } catch (error) {
@@ -35,11 +37,14 @@ export function workflows(model) {
     empty.hidden = items.length > 0 || state.mark === null;
   }
 
-  /** Loads again when the brokers' counts changed, or while something shown is under way. */
+  /** Loads again, not too often, when the counts changed, or while something is under way. */
   function update() {
     const mark = JSON.stringify(model.brokers.map((broker) => broker.queues));
-    if (mark !== state.mark || state.found.some((one) => !isOver(one))) load();
-    state.mark = mark;
+    const isOld = mark !== state.mark || state.found.some((one) => !isOver(one));
+    if (isOld && !state.busy && performance.now() - state.loadedAt >= REFRESH_MS) {
+      state.mark = mark;
+      load();
+    }
     draw();
   }
   return { element, update };
