@@ -87,8 +87,22 @@ impl Wish {
     fn fail(self, error: BrokerError) {
         match self {
             Self::Action(action) => action.settle(Err(error)),
-            Self::Enqueue(_, reply, _) => reply.send(Err(error)),
+            Self::Enqueue(call, reply, _) => reply.send(Err(unsure(&call, error))),
         }
+    }
+}
+
+/// What the caller is told of an error: jobs that were sent before may be written, whatever kept
+/// the broker from looking.
+fn unsure(call: &EnqueueCall, error: BrokerError) -> BrokerError {
+    match error {
+        BrokerError::Store(why) | BrokerError::Open(why) if call.again => {
+            BrokerError::Lost(format!(
+                "{why}. That was another try: these jobs were sent before, over a connection that \
+                 broke, and may or may not have been written"
+            ))
+        }
+        error => error,
     }
 }
 
@@ -102,7 +116,9 @@ impl Deed {
     fn settle(self) {
         match self {
             Self::Action(action) => action.settle(Ok(())),
-            Self::Enqueue(_, reply, _, result) => reply.send(result),
+            Self::Enqueue(call, reply, _, result) => {
+                reply.send(result.map_err(|error| unsure(&call, error)));
+            }
         }
     }
 
@@ -117,7 +133,7 @@ impl Deed {
                 call.again = true;
                 return Some(Wish::Enqueue(call, reply, tries + 1));
             }
-            Self::Enqueue(_, reply, ..) => reply.send(Err(error.clone())),
+            Self::Enqueue(call, reply, ..) => reply.send(Err(unsure(&call, error.clone()))),
         }
         None
     }
@@ -422,5 +438,29 @@ impl WriteThread {
                 self.leases.push(call);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::wait;
+
+    #[test]
+    fn jobs_that_may_be_written_are_not_told_to_be_not() {
+        let away = || BrokerError::Store("away; nothing was done".into());
+        let lost = BrokerError::Lost("broke".into());
+        let call = || EnqueueCall { jobs: Vec::new(), edges: Vec::new(), again: false };
+        let first = wait(|reply| Wish::Enqueue(call(), reply, 0).fail(away()));
+        assert!(matches!(first, Err(BrokerError::Store(_))), "{first:?}");
+        let second = wait(|reply| {
+            let again = Deed::Enqueue(call(), reply, 0, Ok(Vec::new())).fail(&lost);
+            again.into_iter().for_each(|wish| wish.fail(away()));
+        });
+        assert!(matches!(second, Err(BrokerError::Lost(_))), "{second:?}");
+        let refused = wait(|reply| {
+            Deed::Enqueue(EnqueueCall { again: true, ..call() }, reply, 1, Err(away())).settle();
+        });
+        assert!(matches!(refused, Err(BrokerError::Lost(_))), "{refused:?}");
     }
 }

@@ -58,6 +58,16 @@ impl PostgresBroker {
         // What is not needed has no failure to follow either.
         let mut settled = vec![parent];
         while let Some(parent) = settled.pop() {
+            // Jobs before edges, as those do who follow a failure: neither waits for the other in
+            // a circle.
+            let held = self.link.query(
+                "SELECT id FROM pelton_jobs WHERE id IN (SELECT child FROM pelton_edges WHERE \
+                 parent = $1 AND NOT done AND kind = 1) ORDER BY id FOR UPDATE",
+                &[&&parent.as_bytes()[..]],
+            )?;
+            if held.is_empty() {
+                continue;
+            }
             let rows = self.link.query(
                 "DELETE FROM pelton_edges WHERE parent = $1 AND NOT done AND kind = 1 \
                  RETURNING child",

@@ -37,7 +37,8 @@ impl PostgresBroker {
                 &note.error,
             ],
         )?;
-        if running.attempt as usize > HISTORY_MAX {
+        // Its leases, not its attempts: those are counted anew when it is retried by hand.
+        if lease.token > HISTORY_MAX as i64 {
             self.link.execute(
                 "DELETE FROM pelton_attempts WHERE job = $1 AND token <= (SELECT token FROM \
                  pelton_attempts WHERE job = $1 ORDER BY token DESC LIMIT 1 OFFSET $2)",

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::fault::Fault;
 use super::lease::OPEN;
-use super::link::Link;
+use super::link::{LONG_WAIT, Link};
 use super::{PostgresBroker, check_text, id_at};
 use crate::broker::WorkerSpec;
 use crate::gate::{self, Bound, Candidate, Gate};
@@ -54,7 +54,15 @@ impl PostgresBroker {
     /// The limits as they are now; `alone`: until the commit no other lease under limits is made.
     pub(super) fn open_limits(&mut self, alone: bool, now: Time) -> Result<Limits, Fault> {
         if alone {
-            self.link.query(LOCK, &[])?;
+            // Leases queue for it, and hold it for milliseconds: who has waited for an open
+            // transaction of another's must not give up its place here.
+            self.link.send_ahead(LONG_WAIT);
+            self.link.query(LOCK, &[]).map_err(|fault| match fault {
+                Fault::Blocked(why) => Fault::Sql(format!(
+                    "other workers' leases under limits hold this one's up ({why}); it is tried again"
+                )),
+                other => other,
+            })?;
         }
         let limits = all(&mut self.link)?;
         self.limited = !limits.is_empty();

@@ -23,6 +23,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// transaction is probably still open.
 pub(super) const SHORT_WAIT: &str = "SET LOCAL lock_timeout = '50ms'";
 
+/// As long as the session's.
+pub(super) const LONG_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
+
 /// A connection with its prepared statements.
 pub(super) struct Link {
     pub(super) location: Location,

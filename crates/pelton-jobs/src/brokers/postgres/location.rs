@@ -72,7 +72,11 @@ impl Location {
             config.keepalives_interval(Duration::from_secs(2));
             config.keepalives_retries(3);
         }
-        let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        let hosts = config.get_hosts();
+        // An address goes before the host's name, a socket's too: then it is a network all the same.
+        let local = config.get_hostaddrs().is_empty()
+            && !hosts.is_empty()
+            && hosts.iter().all(|host| matches!(host, Host::Unix(_)));
         let tls = ssl.apply(&mut config, local).map_err(|why| bad(&why))?;
         let name = name_of(&config);
         Ok(Self { config, tls, patience, name })
@@ -132,6 +136,8 @@ fn name_of(config: &Config) -> String {
 struct Ssl {
     mode: Option<String>,
     options: TlsOptions,
+    /// Whether the system's list of authorities is asked for.
+    system: bool,
 }
 
 impl Ssl {
@@ -147,8 +153,7 @@ impl Ssl {
                 }
                 self.mode = Some(value.to_owned());
             }
-            // The system's list, which is what is taken without this option, too.
-            "sslrootcert" if value == "system" => {}
+            "sslrootcert" if value == "system" => self.system = true,
             "sslrootcert" => self.options.authorities = file,
             "sslcert" => self.options.certificate = file,
             "sslkey" => self.options.key = file,
@@ -157,13 +162,18 @@ impl Ssl {
         Ok(true)
     }
 
-    /// As with libpq, a file of certificates to trust makes `require` check who signed.
+    /// As with libpq, a file of certificates to trust makes `require` check who signed; and since
+    /// the system's authorities sign for anybody, with them only a check of the name is one.
     fn apply(
         mut self,
         config: &mut Config,
         local: bool,
     ) -> Result<Option<Arc<ClientConfig>>, String> {
-        let mode = self.mode.as_deref().unwrap_or("prefer");
+        let usual = if self.system { "verify-full" } else { "prefer" };
+        let mode = self.mode.as_deref().unwrap_or(usual);
+        if self.system && mode != "verify-full" {
+            return Err(format!("sslrootcert=system needs sslmode=verify-full, not {mode}"));
+        }
         let trusted = self.options.authorities.is_some();
         let (mode, verify) = match mode {
             _ if local => (SslMode::Disable, Verify::Nothing),
@@ -177,6 +187,13 @@ impl Ssl {
         config.ssl_mode(mode);
         if mode == SslMode::Disable {
             return Ok(None);
+        }
+        let hosts = config.get_hosts();
+        let named = !hosts.is_empty() && hosts.iter().all(|host| matches!(host, Host::Tcp(_)));
+        if !named && !config.get_hostaddrs().is_empty() {
+            return Err("hostaddr needs a host besides, whose certificate is asked for; or \
+                        sslmode=disable"
+                .into());
         }
         self.options.verify = verify;
         self.options.config().map(Some)
@@ -199,6 +216,23 @@ mod tests {
         assert_eq!(mode("?sslmode=require&timeout=3&connect_timeout=2"), SslMode::Require);
         let local = Location::parse("postgresql:///shop?host=%2Frun%2Fpostgresql&sslmode=require");
         assert_eq!(local.unwrap().config.get_ssl_mode(), SslMode::Disable);
+        assert_eq!(mode("?sslrootcert=system"), SslMode::Require);
+    }
+
+    #[test]
+    fn an_address_is_no_socket() {
+        let parse = |options: &str| {
+            Location::parse(&format!("postgresql:///shop?hostaddr=10.0.0.5&{options}"))
+        };
+        let named = parse("host=db.example&sslmode=verify-full").unwrap();
+        assert_eq!(named.config.get_ssl_mode(), SslMode::Require);
+        assert!(named.tls.is_some());
+        for options in ["sslmode=verify-full", "host=%2Frun%2Fpostgresql&sslmode=verify-full", ""] {
+            let error = parse(options).err().unwrap().to_string();
+            assert!(error.contains("hostaddr needs a host"), "{options}: {error}");
+        }
+        let plain = parse("sslmode=disable").unwrap();
+        assert_eq!(plain.config.get_ssl_mode(), SslMode::Disable);
     }
 
     #[test]
@@ -206,6 +240,7 @@ mod tests {
         for (options, words) in [
             ("?sslmode=yes", "sslmode is one of disable, prefer"),
             ("?sslmode=verify-full&sslrootcert=%2Fnowhere%2Fca.pem", "/nowhere/ca.pem"),
+            ("?sslrootcert=system&sslmode=require", "needs sslmode=verify-full, not require"),
             ("?timeout=0", "a timeout is"),
             ("?zebra=1", "zebra"),
         ] {

@@ -90,6 +90,13 @@ impl SqliteBroker {
     ) -> Result<(), Fault> {
         let text = scope.text();
         crate::job::check_name("scope", &text)?;
+        let before = match scope {
+            Scope::Queue(_) => None,
+            _ => {
+                let task = self.task_row(scope.name())?;
+                Some((task, self.lane_of(task)?))
+            }
+        };
         // What people set wins over what code declares.
         let set = "SELECT 1 FROM pelton_limits WHERE scope = ? AND declared = 0";
         if declared && self.cached(set)?.exists([&text])? {
@@ -116,14 +123,17 @@ impl SqliteBroker {
                 ))?;
             }
         }
-        if !matches!(scope, Scope::Queue(_)) {
-            let task = self.task_row(scope.name())?;
+        if let Some((task, before)) = before {
             self.group.lanes.clear();
             let lane = self.lane_of(task)?;
-            self.cached(
-                "UPDATE pelton_jobs SET lane = ?1 WHERE state < 4 AND task = ?2 AND lane <> ?1",
-            )?
-            .execute((lane, task))?;
+            // The whole table is read, and workers declare their limits at each start.
+            if lane != before {
+                self.cached(
+                    "UPDATE pelton_jobs SET lane = ?1 WHERE state < 4 AND task = ?2 AND \
+                     lane <> ?1",
+                )?
+                .execute((lane, task))?;
+            }
         }
         self.limited = true;
         self.group.commit.work = true;
