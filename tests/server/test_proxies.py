@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 from pelton.server import Config, Server, StartupError
+from pelton.web import FastAPI, Header, Request
+from pelton.web.middleware import Middleware
+from pelton.web.middleware.trustedhost import TrustedHostMiddleware
 from tests.server.support import Receive, Scope, Send, reply, run, serving
 
 
@@ -87,6 +91,38 @@ def test_the_host_only_where_it_is_asked_for() -> None:
             assert (server, host) == (("127.0.0.1", address.port), "a")
             _, _, server, _ = await asked(address, *FORWARDED, "X-Forwarded-Host: shop.example")
             assert server == ("shop.example", 443)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("host", "forwarded", "seen"),
+    [
+        ("good", "X-Forwarded-Host: evil", None),
+        ("backend", "X-Forwarded-Host: good", "good"),
+        ("good", "X-Other: evil", "good"),
+        ("backend", "X-Other: good", None),
+    ],
+)
+def test_plans_see_the_host_that_scopes_have(host: str, forwarded: str, seen: str | None) -> None:
+    app = FastAPI(middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["good"])])
+
+    @app.get("/plain")
+    async def plain(host: Annotated[str, Header()]) -> list[str]:
+        return [host]
+
+    @app.get("/request")
+    async def with_request(request: Request, host: Annotated[str, Header()]) -> list[str]:
+        return [host, str(request.url.hostname)]
+
+    async def main() -> None:
+        async with serving(app, forwarded_host=True) as address:
+            for path in ("plain", "request"):
+                head = f"GET /{path} HTTP/1.1\r\nHost: {host}\r\n{forwarded}\r\n\r\n"
+                response = await address.ask(head.encode())
+                assert response.status == (400 if seen is None else 200)
+                if seen is not None:
+                    assert set(json.loads(response.body)) == {seen}
 
     run(main())
 

@@ -32,12 +32,15 @@ pub(super) fn begin(py: Python<'_>, request: &Rc<Request>) -> PyResult<bool> {
     let routed = match &request.shared.web {
         Some(web) if request.mount.is_none() => {
             let has_body = request.head.has_body();
-            let mut routed = Ok(None);
+            // No `?`: the request is counted by now, and whatever fails is to be answered.
+            let mut routed = request.read_told_host(py).map(|()| None);
             let client = || request.client_host(py);
             let turn = Some(request.shared.event_loop.turn_number());
-            request.with_head(&mut |head| {
-                routed = web.route(py, &head, has_body, turn, &client);
-            });
+            if routed.is_ok() {
+                request.with_head(&mut |head| {
+                    routed = web.route(py, &head, has_body, turn, &client);
+                });
+            }
             routed
         }
         _ => Ok(None),

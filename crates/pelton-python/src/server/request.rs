@@ -1,11 +1,11 @@
 //! One request, from its head to the end of its response.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
 use pelton_http::h1::Head;
-use pelton_http::percent;
+use pelton_http::{Headers, percent};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -27,6 +27,9 @@ pub(super) struct Request {
     pub(super) shared: Rc<Shared>,
     pub(super) carrier: Rc<dyn Carrier>,
     pub(super) head: Head,
+    /// The head's fields with the host that a trusted proxy tells, where it tells one, as scopes
+    /// have them.
+    told: OnceCell<Headers>,
     /// The mounted app that it goes to, as an index of the options' mounts.
     pub(super) mount: Option<usize>,
     /// The plan that waits for the whole body.
@@ -63,6 +66,7 @@ impl Request {
             shared: carrier.shared().clone(),
             carrier,
             head,
+            told: OnceCell::new(),
             mount,
             plan: RefCell::default(),
             collected: RefCell::default(),
@@ -128,6 +132,24 @@ impl Request {
         self.receivers.wake(py)
     }
 
+    /// Reads which host a trusted proxy tells, for [`with_head`](Self::with_head) to show it.
+    pub(super) fn read_told_host(&self, py: Python<'_>) -> PyResult<()> {
+        let options = &self.shared.options;
+        if !options.forwarded_host {
+            return Ok(());
+        }
+        let origin = Origin::of(options, self.carrier.addresses(py)?, self.head.headers());
+        let Some(host) = origin.host() else { return Ok(()) };
+        self.told.get_or_init(|| {
+            let mut headers = Headers::new();
+            for (name, value) in self.head.headers().iter() {
+                headers.push(name, if name == b"host" { host.as_bytes() } else { value });
+            }
+            headers
+        });
+        Ok(())
+    }
+
     /// Calls `read` with the head as the seam to the plans has it.
     pub(super) fn with_head(&self, read: &mut dyn FnMut(RequestHead<'_>)) {
         let path = percent::decode_path(self.head.path());
@@ -135,7 +157,7 @@ impl Request {
             method: self.head.method(),
             path: &path,
             query: self.head.query(),
-            headers: self.head.headers(),
+            headers: self.told.get().unwrap_or_else(|| self.head.headers()),
         });
     }
 
