@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import pytest
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.gzip import GZipResponder
 from starlette.middleware.sessions import SessionMiddleware
 
 from pelton import _core
@@ -18,7 +19,7 @@ from pelton.web.middleware.compression import CompressionMiddleware
 from pelton.web.middleware.cors import CORSMiddleware
 from pelton.web.middleware.gzip import GZipMiddleware
 from pelton.web.middleware.trustedhost import TrustedHostMiddleware
-from pelton.web.responses import JSONResponse
+from pelton.web.responses import FileResponse, JSONResponse
 from tests.web.plan_paths import Outcome, check
 
 Next = Callable[[Request], Awaitable[Response]]
@@ -211,6 +212,49 @@ def test_sessions_are_kept_and_ended() -> None:
     assert b"set-cookie" not in fields(check(app, "GET", "/apart/from/it", headers=cookie))
     forged = {"cookie": cookie["cookie"] + "x"}
     assert check(app, "GET", "/read", headers=forged).body == b"{}"
+
+
+def test_an_error_handler_has_the_session_of_the_response_that_failed() -> None:
+    app = FastAPI(middleware=LET_PASS["session"])
+
+    @app.get("/")
+    async def gone() -> Any:
+        return FileResponse("/there/is/no/such/file")
+
+    @app.exception_handler(RuntimeError)
+    async def on_gone(request: Request, error: RuntimeError) -> Response:
+        request.session["flash"] = "gone"
+        return Response("gone", 410)
+
+    def same(outcome: Outcome) -> Any:
+        return [outcome.status, outcome.body, [name for name, _ in outcome.headers]]
+
+    outcome = check(app, "GET", "/", same=same)
+    assert outcome.status == 410
+    assert b"set-cookie" in dict(outcome.headers)
+
+
+def test_gzip_that_ends_when_what_is_inside_has_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ends(self: Any, scope: Any, receive: Any, send: Any) -> None:
+        self.send, self.is_over = send, False
+        await self.app(scope, receive, self.send_with_compression)
+        self.is_over = True
+
+    def compress(self: Any, body: bytes, *, more_body: bool) -> bytes:
+        assert not self.is_over
+        return whole(self, body, more_body)
+
+    # As it was in Starlette's first versions.
+    whole: Any = GZipResponder._compress_body
+    monkeypatch.setattr(GZipResponder, "__call__", ends)
+    monkeypatch.setattr(
+        GZipResponder,
+        "_compress_body",
+        lambda self, body, more_body: compress(self, body, more_body=more_body),
+    )
+    headers = {"accept-encoding": "gzip"}
+    outcome = check(vary_app("gzip"), "GET", "/items/3", headers=headers, is_direct=False)
+    assert dict(outcome.headers)[b"content-encoding"] == b"gzip"
 
 
 def test_cors_says_that_answers_vary() -> None:

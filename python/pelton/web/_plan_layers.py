@@ -128,6 +128,9 @@ def _kind_of(layer: Any) -> Kind | None:
         mirrors = (layer.allow_all_origins, layer.allow_credentials)
         return ("cors", layer.is_allowed_origin, simple, *mirrors)
     if kind is _loaded("starlette.middleware.gzip", "GZipMiddleware"):
+        # Those of Starlette's first versions close their file when what is inside has returned.
+        if "__call__" in vars(_loaded("starlette.middleware.gzip", "GZipResponder")):
+            return None
         return ("compression", layer.minimum_size)
     if kind is _loaded("pelton.web.middleware.compression", "CompressionMiddleware"):
         return ("compression", 0)

@@ -128,8 +128,9 @@ impl Progress {
             let tasks = response.getattr(intern!(py, "background"))?;
             return self.run_tasks(py, Some(tasks));
         }
-        let parts = self.parts(py)?;
+        // First, as it decides which scope the request has.
         let send = self.tracked_send(py)?;
+        let parts = self.parts(py)?;
         let sending = response.call1((parts.scope, parts.receive, send))?;
         Ok(Next::Await(sending, Awaiting::Sent))
     }

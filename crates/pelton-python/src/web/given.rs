@@ -43,6 +43,10 @@ impl Progress {
         if let Some(send) = &self.tracked {
             return Ok(send.bind(py).clone());
         }
+        if matches!(self.channel, Channel::Native { .. }) {
+            // All who come later are to have the same scope as this `send`, with its session.
+            self.request(py)?;
+        }
         let send = Bound::new(
             py,
             TrackedSend::new(self.parts(py)?.send, self.started, self.extra.clone()),
