@@ -39,6 +39,18 @@ def test_so_many_at_once_and_no_more() -> None:
     executor.shutdown()
 
 
+def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with DaemonExecutor(1, "test") as executor:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="can't start"):
+                executor.submit(print)
+        assert executor.submit(divmod, 7, 2).result(LIMIT) == (3, 1)
+
+
 def test_after_the_end_nothing_begins() -> None:
     executor = DaemonExecutor(1, "test")
     gate = threading.Event()

@@ -38,25 +38,29 @@ class DaemonExecutor(concurrent.futures.Executor):
         with self._lock:
             if self._closed:
                 raise RuntimeError("the threads were shut down")
-            self._under_way += 1
-            if self._under_way > self._threads and self._threads < self._size:
-                self._threads += 1
-                name = f"{self._name}-{self._threads}"
+            if self._under_way >= self._threads and self._threads < self._size:
+                name = f"{self._name}-{self._threads + 1}"
+                # Where no thread can be started, this raises, and nothing was counted.
                 threading.Thread(target=self._serve, name=name, daemon=True).start()
-        self._calls.put((future, call, args, kwargs))
+                self._threads += 1
+            self._under_way += 1
+            self._calls.put((future, call, args, kwargs))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no further calls, and with `cancel_futures` none of those that wait. It waits for
         nothing, whatever `wait` says."""
+        cancelled: list[concurrent.futures.Future[Any]] = []
         with self._lock:
             self._closed = True
-            threads = self._threads
-        if cancel_futures:
-            while (waiting := self._next_waiting()) is not None:
-                waiting[0].cancel()
-        for _ in range(threads):
-            self._calls.put(None)
+            if cancel_futures:
+                while (waiting := self._next_waiting()) is not None:
+                    cancelled.append(waiting[0])
+            for _ in range(self._threads):
+                self._calls.put(None)
+        # Callbacks of theirs may call us again.
+        for future in cancelled:
+            future.cancel()
 
     def _next_waiting(self) -> _Call | None:
         try:
