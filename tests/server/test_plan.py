@@ -111,6 +111,27 @@ def test_a_body_above_the_limit_is_413() -> None:
     run(main())
 
 
+def test_routes_that_cannot_be_read_fail_all_requests_of_a_turn() -> None:
+    class Unreadable(list[Any]):
+        def __iter__(self) -> Any:
+            raise ValueError("no routes")
+
+    async def main() -> None:
+        app = make_app()
+        async with serving(app) as address, await address.connect() as client:
+            client.send(get("/hello/x"))
+            assert (await client.response()).status == 200
+            routes = app.router.routes
+            app.router.routes = Unreadable(routes)
+            client.send(get("/hello/x") * 3)
+            assert [(await client.response()).status for _ in range(3)] == [500] * 3
+            app.router.routes = routes
+            client.send(get("/hello/x"))
+            assert (await client.response()).status == 200
+
+    run(main())
+
+
 def test_pipelined_endpoints_answer_in_order() -> None:
     async def main() -> None:
         async with serving(make_app()) as address, await address.connect() as client:

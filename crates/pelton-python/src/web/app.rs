@@ -111,9 +111,9 @@ impl WebApp {
         if turn.is_some() && self.checked.get() == turn {
             return Ok(table);
         }
-        self.checked.set(turn);
         let app = self.app.bind(py);
         if table.is_current(app)? {
+            self.checked.set(turn);
             return Ok(table);
         }
         // An app that has become one for ASGI gets an empty table, at which all requests fall
@@ -123,6 +123,7 @@ impl WebApp {
             None => Table::empty(table.layers.clone(), RoutesSeen::nothing(), stack_of(app)?),
         });
         self.table.replace(fresh.clone());
+        self.checked.set(turn);
         Ok(fresh)
     }
 }

@@ -220,6 +220,8 @@ fn write_items(
     out: &mut Vec<u8>,
     write: impl Fn(&Bound<'_, PyAny>, &mut Vec<u8>) -> bool,
 ) -> bool {
+    // Held by itself: whoever lent it may let go of it where writing an item runs finalizers.
+    let list = list.clone();
     out.push(b'[');
     let mut at = 0;
     while at < list.len() {
@@ -264,6 +266,8 @@ fn each(
     mut write: impl FnMut(&Bound<'_, PyAny>, &Bound<'_, PyAny>) -> bool,
 ) -> bool {
     let py = dict.py();
+    // Held by itself: whoever lent it may let go of it where writing a value runs finalizers.
+    let dict = dict.clone();
     let (mut at, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: the dict is alive, and looks where a step has led also if it was changed; key and
     // value are lent by it for one step, in which they are used and no longer.
