@@ -474,7 +474,8 @@ pub fn open(url: &str) -> Result<Box<dyn Broker>, BrokerError> {
             "no broker for {:?}: use sqlite:///relative/path.db, sqlite:////absolute/path.db, \
              redis://host:6379/0, postgresql://user@host/database, \
              amqp://user:password@host/vhost?store=URL, or memory:// in tests",
-            url.split_once('@').map_or(url, |(_, rest)| rest)
+            // A password may stand anywhere behind the scheme.
+            url.split_once("://").map_or(url, |(scheme, _)| scheme)
         ))),
     }
 }

@@ -55,3 +55,14 @@ mod memory {
 
     pelton_testkit::broker_conformance!(memory());
 }
+
+/// What is wrong with a URL is said without what is secret in it.
+#[test]
+fn strangers_are_named_by_their_schemes() {
+    let url = "postgresql+driver://me:sec@ret@host/jobs?password=secret";
+    let error = pelton_jobs::broker::open(url).err().unwrap().to_string();
+    assert!(error.contains("no broker for \"postgresql+driver\""), "{error}");
+    assert!(!error.contains("ret"), "{error}");
+    let error = pelton_jobs::broker::open("jobs.db").err().unwrap().to_string();
+    assert!(error.contains("no broker for \"jobs.db\""), "{error}");
+}
