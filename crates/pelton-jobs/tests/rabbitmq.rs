@@ -90,9 +90,9 @@ fn jobs_come_by_messages(server: &RabbitServer) {
         write(broker, |broker| broker.lease(worker, &spec, 10, now)).unwrap()
     };
     assert!(lease(&mut broker).is_empty());
-    let mut retried = job();
-    retried.retry.max_retries = 0;
-    let all = world.enqueue_tied(vec![job(), job(), retried], &[(0, 1, 0)]);
+    let mut jobs = vec![job(), job(), job()];
+    jobs[2].retry.max_retries = 0;
+    let all = world.enqueue_tied(jobs, &[(0, 1, 0)]);
     let leased = lease(&mut broker);
     assert_eq!(ids(&leased), [all[0], all[2]]);
     world.worker = worker;

@@ -65,25 +65,26 @@ impl Intake {
         self.lock().waiting.iter().any(|arrival| arrival.id == id)
     }
 
-    /// Takes up to `limit`: the best priority first, then from each queue in turn, the oldest
-    /// first. `turn` says which queue is the first.
+    /// Takes up to `limit`: the best priority first, then from each queue in turn, the job that
+    /// was written first: one that was given back has kept its place. `turn` says which queue is
+    /// the first.
     pub(super) fn take(&self, limit: usize, turn: usize, queues: usize) -> Vec<Arrival> {
         let mut state = self.lock();
         let mut ranks: HashMap<(usize, i8), usize> = HashMap::new();
-        let mut order: Vec<_> = state
-            .waiting
-            .iter()
-            .enumerate()
-            .map(|(at, arrival)| {
+        let mut all: Vec<&Arrival> = state.waiting.iter().collect();
+        all.sort_unstable_by_key(|arrival| arrival.id);
+        let mut order: Vec<_> = all
+            .into_iter()
+            .map(|arrival| {
                 let rank = ranks.entry((arrival.queue, arrival.priority)).or_default();
                 *rank += 1;
                 let place = (arrival.queue + turn) % queues.max(1);
-                (-i16::from(arrival.priority), *rank, place, at)
+                ((-i16::from(arrival.priority), *rank, place, arrival.id), *arrival)
             })
             .collect();
-        order.sort_unstable();
+        order.sort_unstable_by_key(|(key, _)| *key);
         order.truncate(limit);
-        let taken: Vec<Arrival> = order.iter().map(|(.., at)| state.waiting[*at]).collect();
+        let taken: Vec<Arrival> = order.into_iter().map(|(_, arrival)| arrival).collect();
         if taken.len() == state.waiting.len() {
             state.waiting.clear();
         } else {
@@ -219,6 +220,16 @@ mod tests {
         assert_eq!(order(intake.take(4, 1, 2)), [5, 4, 3, 0]);
         assert_eq!(order(intake.take(9, 0, 2)), [1, 7, 2, 6]);
         assert!(intake.is_empty());
+    }
+
+    #[test]
+    fn what_comes_again_has_kept_its_place() {
+        let (intake, ids) = intake(&[(1, 0), (1, 0)]);
+        let first = intake.take(1, 0, 1);
+        assert_eq!(first[0].id, ids[0]);
+        // It was given back, and published anew: under another tag, behind the other.
+        intake.hear(Event::Message { consumer: "1".into(), tag: 9, id: Some(ids[0]), priority: 0 });
+        assert_eq!(intake.take(1, 0, 1)[0].tag, 9);
     }
 
     #[test]
