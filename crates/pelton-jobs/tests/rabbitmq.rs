@@ -24,7 +24,7 @@ impl Pair {
         let directory = TemporaryDirectory::new().unwrap();
         let path = directory.path().join("jobs.db");
         let store = format!("sqlite:///{}?synchronous=normal", path.display());
-        let url = format!("{}&prefetch=1000", server.url(&store));
+        let url = format!("{}&prefetch=1000&timeout=60", server.url(&store));
         Self { url, atomic: true, _directory: Some(directory) }
     }
 
@@ -64,7 +64,7 @@ fn redis_keeps_the_records(server: &RabbitServer) {
     let redis = RedisServer::start();
     let pair = || {
         let store = format!("{}?namespace={}", redis.url(), unique_name());
-        let url = format!("{}&prefetch=1000", server.url(&store));
+        let url = format!("{}&prefetch=1000&timeout=60", server.url(&store));
         Pair { url, atomic: false, _directory: None }
     };
     use pelton_testkit::broker_conformance as suite;

@@ -102,14 +102,22 @@ pub(super) struct Reading {
     buffer: Vec<u8>,
     start: usize,
     heard: Instant,
+    /// When a frame must be there, as long as nobody else reads.
+    deadline: Option<Instant>,
 }
 
 /// Connects and logs in.
 pub(super) fn connect(location: &Location) -> Result<(Arc<Wire>, Reading), Broken> {
     let stream = dial(location)?;
     let mut writing = stream.try_clone()?;
-    let mut reading = Reading { stream, buffer: Vec::new(), start: 0, heard: Instant::now() };
     let deadline = Instant::now() + location.patience;
+    let mut reading = Reading {
+        stream,
+        buffer: Vec::new(),
+        start: 0,
+        heard: Instant::now(),
+        deadline: Some(deadline),
+    };
     writing.write_all(b"AMQP\0\0\x09\x01")?;
     let Said::Start { mechanisms } = reading.answer(deadline)? else {
         return Err(Broken::Lost("what answers there is not RabbitMQ".into()));
@@ -141,6 +149,7 @@ pub(super) fn connect(location: &Location) -> Result<(Arc<Wire>, Reading), Broke
         other => return Err(Broken::Lost(format!("an answer out of turn: {other:?}"))),
     }
     reading.stream.set_read_timeout(Some(TICK))?;
+    reading.deadline = None;
     let wire = Wire {
         end: writing.try_clone()?,
         writing: Mutex::new(Writing { stream: writing, last: Instant::now() }),
@@ -354,8 +363,12 @@ impl Wire {
             let mut out = Out::default();
             out.frame(frame::HEARTBEAT, 0, |_| {});
             writing.last = Instant::now();
-            // A connection that is lost is seen by the read that follows.
-            let _ = writing.stream.write_all(&out.bytes);
+            let sent = writing.stream.write_all(&out.bytes);
+            drop(writing);
+            if let Err(error) = sent {
+                // Half a frame may be out: nothing can follow it.
+                self.fail(&error.to_string());
+            }
         }
     }
 }
@@ -425,7 +438,12 @@ impl Reading {
             self.buffer.truncate(length + *read.as_ref().unwrap_or(&0));
             match read {
                 Ok(0) => return Err("the server ended the connection".into()),
-                Ok(_) => self.heard = Instant::now(),
+                Ok(_) => {
+                    self.heard = Instant::now();
+                    if self.deadline.is_some_and(|deadline| self.heard >= deadline) {
+                        return Ok(None);
+                    }
+                }
                 Err(error) if is_late(&error) => return Ok(None),
                 Err(error) => return Err(error.to_string()),
             }
@@ -440,7 +458,10 @@ impl Reading {
                     let said = Said::parse(&self.buffer[payload]);
                     return said.ok_or(Broken::Lost("an answer that makes no sense".into()));
                 }
-                Some((frame::HEARTBEAT, ..)) => {}
+                Some((frame::HEARTBEAT, ..)) if Instant::now() < deadline => {}
+                Some((frame::HEARTBEAT, ..)) => {
+                    return Err(Broken::Lost("no answer in time".into()));
+                }
                 Some(_) => return Err(Broken::Lost("what answers there is not RabbitMQ".into())),
                 None if Instant::now() >= deadline => {
                     return Err(Broken::Lost("no answer in time".into()));

@@ -10,6 +10,7 @@ use super::content::Event;
 use super::frame::Out;
 use super::link::Link;
 use super::method::{self, Message};
+use super::station::REST;
 use crate::error::BrokerError;
 use crate::id::JobId;
 
@@ -40,6 +41,8 @@ pub(super) struct Courier {
     bands: Bands,
     open: Option<Open>,
     untold: VecDeque<Ready>,
+    /// The server was too slow, or would not take messages: it is not told before this.
+    rests_until: Option<Instant>,
 }
 
 /// A channel, and what is known of its server.
@@ -54,7 +57,7 @@ struct Open {
 
 impl Courier {
     pub(super) fn new(link: Link, patience: Duration, bands: Bands) -> Self {
-        Self { link, patience, bands, open: None, untold: VecDeque::new() }
+        Self { link, patience, bands, open: None, untold: VecDeque::new(), rests_until: None }
     }
 
     /// The queues of RabbitMQ for one of ours.
@@ -78,17 +81,15 @@ impl Courier {
     /// them safe, or is known not to.
     pub(super) fn tell(&mut self, ready: Vec<Ready>) {
         self.untold.extend(ready);
+        // Each once: those that the server would not keep are at the back then.
         let mut tries = self.untold.len();
-        while tries > 0 {
-            let batch: Vec<Ready> =
-                self.untold.drain(..self.untold.len().min(TOGETHER_MAX)).collect();
-            tries = tries.saturating_sub(batch.len());
+        while tries > 0 && !self.rests() && self.link.wire().is_some() {
+            let batch: Vec<Ready> = self.untold.drain(..tries.min(TOGETHER_MAX)).collect();
+            tries -= batch.len();
             let left = self.publish(batch);
-            if !left.is_empty() {
-                self.keep(left);
-                break;
-            }
+            self.untold.extend(left);
         }
+        self.untold.truncate(UNTOLD_MAX);
     }
 
     /// How many jobs wait to be told of.
@@ -96,15 +97,9 @@ impl Courier {
         self.untold.len()
     }
 
-    fn keep(&mut self, left: Vec<Ready>) {
-        for ready in left.into_iter().rev() {
-            self.untold.push_front(ready);
-        }
-        self.untold.truncate(UNTOLD_MAX);
-    }
-
     /// Publishes messages; those that the server does not have.
-    fn publish(&mut self, batch: Vec<Ready>) -> Vec<Ready> {
+    fn publish(&mut self, mut batch: Vec<Ready>) -> Vec<Ready> {
+        let began = Instant::now();
         let mut queues: Vec<Arc<str>> =
             batch.iter().map(|ready| Arc::clone(&ready.queue)).collect();
         queues.sort_unstable();
@@ -112,9 +107,16 @@ impl Courier {
         match self.declare(&queues) {
             Ok(()) => {}
             Err(Broken::Lost(_)) => return batch,
-            // It took the queue when the job was written, and will not now: to try for ever would
-            // hold up those behind. Workers find the jobs in the store.
-            Err(Broken::Refused(_)) => return Vec::new(),
+            Err(Broken::Refused(_)) => {
+                // It took the queue when the job was written, and will not now: to try for ever
+                // would be in vain. Workers find its jobs in the store.
+                queues.retain(|queue| {
+                    matches!(self.declare(std::slice::from_ref(queue)), Err(Broken::Refused(_)))
+                });
+                batch.retain(|ready| !queues.contains(&ready.queue));
+                // The last refusal closed the channel.
+                return batch;
+            }
         }
         let Some(open) = &mut self.open else { return batch };
         if open.wire.is_blocked() {
@@ -137,18 +139,41 @@ impl Courier {
             // Somebody removed queues: they are declared anew.
             open.declared.clear();
         }
+        let may_not = open.confirms.is_over() && !open.wire.is_dead();
         let tagged = batch.into_iter().zip(first..);
-        tagged
+        let left: Vec<Ready> = tagged
             .filter(|(ready, tag)| unsafe_tags.contains(tag) || returned.contains(&ready.id))
             .map(|(ready, _)| ready)
-            .collect()
+            .collect();
+        if may_not || (!unsafe_tags.is_empty() && began.elapsed() >= self.patience) {
+            self.rests_until = Some(Instant::now() + REST);
+        }
+        left
+    }
+
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Declares those queues that are not known to be there.
     fn declare(&mut self, queues: &[Arc<str>]) -> Result<(), Broken> {
-        let Some(wire) = self.link.wire() else {
+        let wire = self.link.wire().filter(|_| !self.rests());
+        let Some(wire) = wire else {
             return Err(Broken::Lost("the server is away".into()));
         };
+        if wire.is_blocked() {
+            // It does not read from this connection, and would not answer.
+            return Err(Broken::Lost("the server is short of memory or disk".into()));
+        }
+        let began = Instant::now();
+        let done = self.declare_on(wire, queues);
+        if matches!(done, Err(Broken::Lost(_))) && began.elapsed() * 2 >= self.patience {
+            self.rests_until = Some(Instant::now() + REST);
+        }
+        done
+    }
+
+    fn declare_on(&mut self, wire: Arc<Wire>, queues: &[Arc<str>]) -> Result<(), Broken> {
         let usable = |open: &&mut Open| Arc::ptr_eq(&open.wire, &wire) && !open.confirms.is_over();
         let open = match self.open.as_mut().filter(usable) {
             Some(open) => open,
@@ -259,7 +284,7 @@ impl Listener for Confirms {
             Event::Confirmed { tag, multiple, ok } => {
                 let done: Vec<u64> = match multiple {
                     true => {
-                        let later = state.tags.split_off(&(tag + 1));
+                        let later = state.tags.split_off(&tag.saturating_add(1));
                         std::mem::replace(&mut state.tags, later).into_iter().collect()
                     }
                     false => state.tags.take(&tag).into_iter().collect(),

@@ -12,6 +12,9 @@ use crate::error::BrokerError;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// A connection that was there for so long was a good one.
+const LASTED: Duration = Duration::from_secs(5);
+
 /// For a server to answer our goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -137,7 +140,7 @@ impl Shared {
                 pause = (pause * 2).min(PAUSE_MAX);
                 continue;
             };
-            pause = PAUSE_MIN;
+            let made = Instant::now();
             {
                 let mut state = self.lock();
                 if state.stopped {
@@ -151,6 +154,16 @@ impl Shared {
             wire.fail(&why);
             self.lock().wire = None;
             (self.tell)();
+            if made.elapsed() >= LASTED {
+                pause = PAUSE_MIN;
+                continue;
+            }
+            // A server that ends each connection at once is not to be flooded with new ones.
+            let state = self.lock();
+            if !state.stopped {
+                drop(self.sleep(state, pause));
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
         }
         self.lock().ended = true;
         self.changed.notify_all();

@@ -266,6 +266,15 @@ pub(super) fn ack(channel: u16, tag: u64, multiple: bool, out: &mut Out) {
     });
 }
 
+/// Gives all messages of a channel back.
+pub(super) fn give_back(channel: u16, out: &mut Out) {
+    const MULTIPLE: u8 = 1;
+    const REQUEUE: u8 = 2;
+    out.method(channel, (60, 120), |out| {
+        out.longlong(0).octet(MULTIPLE | REQUEUE);
+    });
+}
+
 pub(super) fn confirm(channel: u16, out: &mut Out) {
     out.method(channel, (85, 10), |out| {
         out.octet(0);

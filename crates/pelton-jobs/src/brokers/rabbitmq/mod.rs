@@ -58,6 +58,7 @@ pub struct RabbitBroker {
     group: Group,
     settled: bool,
     paths: Paths,
+    pid: u32,
 }
 
 /// How jobs came to workers of this process.
@@ -103,6 +104,7 @@ impl RabbitBroker {
             group: Group::default(),
             settled: false,
             paths: Paths::default(),
+            pid: std::process::id(),
         })
     }
 
@@ -177,8 +179,11 @@ impl RabbitBroker {
         let elsewhere =
             settled.iter().filter(|one| one.state.is_some_and(|to| to != State::Queued));
         self.group.known.extend(elsewhere.map(|one| one.id));
-        let back = settled.iter().filter(|one| one.state == Some(State::Queued));
-        self.group.look.extend(back.map(|one| one.id));
+        for one in settled.iter().filter(|one| one.state == Some(State::Queued)) {
+            // Its progress was written before it.
+            self.group.known.remove(&one.id);
+            self.group.look.push(one.id);
+        }
     }
 
     fn note_leased(&mut self, jobs: &[LeasedJob]) {
@@ -192,6 +197,8 @@ impl RabbitBroker {
         for taken in group.taken {
             taken.acknowledge();
         }
+        // A worker that is full for long, or is gone, has no use for what it was sent ahead.
+        self.stations.retain_mut(|station| !station.leave_if_unused());
         let mut ready = group.ready;
         let mut seen = group.known;
         seen.extend(ready.iter().map(|one| one.id));
@@ -228,7 +235,7 @@ impl RabbitBroker {
             Some(place) => place,
             None => {
                 let ears = Arc::clone(&self.ears);
-                self.stations.push(Station::new(spec, self.location.prefetch, ears));
+                self.stations.push(Station::new(spec, &self.location, ears));
                 self.stations.len() - 1
             }
         };
@@ -283,7 +290,7 @@ impl RabbitBroker {
         if room > 0 && (self.settled || self.stations[place].may_look(now)) {
             match self.store.lease(worker, spec, room, now) {
                 Ok(found) => {
-                    self.stations[place].looked(found.len(), room);
+                    self.stations[place].looked(found.len(), room, now);
                     self.paths.store += found.len() as u64;
                     leased.extend(found);
                 }
@@ -353,5 +360,16 @@ impl RabbitBroker {
 
     fn leave(&mut self, worker: WorkerRow) {
         self.stations.retain_mut(|station| !station.remove(worker));
+    }
+}
+
+impl Drop for RabbitBroker {
+    fn drop(&mut self) {
+        // A forked child has no say in its parent's connections.
+        if self.pid == std::process::id() {
+            for station in &mut self.stations {
+                station.leave();
+            }
+        }
     }
 }

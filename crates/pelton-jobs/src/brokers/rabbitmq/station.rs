@@ -1,15 +1,16 @@
 //! Consuming: what one kind of worker of this process is sent.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::bands::{BANDS, Bands};
 use super::connection::{Broken, Wire};
-use super::courier::refused;
+use super::courier::refused as refused_queue;
 use super::frame::Out;
 use super::intake::{Arrival, Intake};
 use super::method::{self, Said};
+use super::url::Location;
 use crate::broker::{Ears, WorkerRow, WorkerSpec};
 use crate::error::BrokerError;
 use crate::job::LeasedJob;
@@ -26,6 +27,14 @@ const SWEEP: f64 = 5.0;
 /// Seconds for which the store is asked directly after a job was held back by a limit, or a pause.
 const HELD: f64 = 5.0;
 
+/// How long messages are kept for workers that ask for none.
+const UNUSED: Duration = Duration::from_secs(60);
+
+/// Between two tries to consume a queue that the server refused, and to use a server that was too
+/// slow to answer: each try keeps this process's writes waiting.
+const REFUSED: Duration = Duration::from_secs(60);
+pub(super) const REST: Duration = Duration::from_secs(30);
+
 /// Messages sent ahead by a worker's own measure.
 const PREFETCH_MIN: u32 = 8;
 const PREFETCH_MAX: u32 = 1000;
@@ -38,6 +47,13 @@ pub(super) struct Station {
     prefetch: u16,
     workers: HashSet<i64>,
     channel: Option<Channel>,
+    /// Queues that the server would not have, and since when.
+    refused: HashMap<String, Instant>,
+    /// The server was too slow: it is not asked again before this.
+    rests_until: Option<Instant>,
+    /// How long it may take to answer.
+    patience: Duration,
+    used: Instant,
     ears: Arc<OnceLock<Arc<dyn Ears>>>,
     /// Which of its queues is served first: the next one each time.
     turn: usize,
@@ -79,7 +95,7 @@ struct Watch {
 impl Station {
     pub(super) fn new(
         spec: &WorkerSpec,
-        prefetch: Option<u16>,
+        location: &Location,
         ears: Arc<OnceLock<Arc<dyn Ears>>>,
     ) -> Self {
         let own = spec.concurrency.saturating_mul(2).clamp(PREFETCH_MIN, PREFETCH_MAX) as u16;
@@ -87,9 +103,13 @@ impl Station {
             queues: spec.queues.clone(),
             skip: spec.skip.clone(),
             concurrency: spec.concurrency,
-            prefetch: prefetch.unwrap_or(own),
+            prefetch: location.prefetch.unwrap_or(own),
             workers: HashSet::new(),
             channel: None,
+            refused: HashMap::new(),
+            rests_until: None,
+            patience: location.patience,
+            used: Instant::now(),
             ears,
             turn: 0,
             watch: Watch::default(),
@@ -110,16 +130,28 @@ impl Station {
         if !self.workers.remove(&worker.0) || !self.workers.is_empty() {
             return false;
         }
-        if let Some(channel) = self.channel.take() {
-            channel.wire.close_channel(channel.number);
-        }
+        self.leave();
         true
     }
 
-    /// The queues that it wants to be sent, of those that are `known`.
-    pub(super) fn wanted<'a>(&'a self, known: &'a [String]) -> impl Iterator<Item = &'a String> {
-        let all = if self.queues.is_empty() { known } else { &self.queues };
-        all.iter().filter(|queue| !self.skip.contains(queue))
+    /// Gives its messages back, and asks for no more until it is used again.
+    pub(super) fn leave(&mut self) {
+        if let Some(channel) = self.channel.take() {
+            let mut out = Out::default();
+            method::give_back(channel.number, &mut out);
+            // A connection that is lost gives them back by itself.
+            let _ = channel.wire.send(&out.bytes);
+            channel.wire.close_channel(channel.number);
+        }
+    }
+
+    /// `true`: nobody has asked for jobs for a while, and its messages have gone back.
+    pub(super) fn leave_if_unused(&mut self) -> bool {
+        let unused = self.used.elapsed() > UNUSED;
+        if unused {
+            self.leave();
+        }
+        unused
     }
 
     /// Whether it takes any queue that there is.
@@ -127,47 +159,73 @@ impl Station {
         self.queues.is_empty()
     }
 
-    /// Sees that there is a consumer for each wanted queue. An error where the server will not
-    /// have one; where it is away, that is no error.
+    /// Sees that there is a consumer for each wanted queue. An error, once a minute, where the server
+    /// will not have one: the others are served all the same. Where it is away, that is no error.
     pub(super) fn subscribe(
         &mut self,
         wire: Option<Arc<Wire>>,
         known: &[String],
         bands: &mut Bands,
     ) -> Result<(), BrokerError> {
+        self.used = Instant::now();
+        if self.rests_until.is_some_and(|until| Instant::now() < until) {
+            self.channel = None;
+            return Ok(());
+        }
         let Some(wire) = wire else {
             self.channel = None;
             return Ok(());
         };
-        let usable =
-            |channel: &Channel| Arc::ptr_eq(&channel.wire, &wire) && !channel.intake.is_over();
-        if !self.channel.as_ref().is_some_and(usable) {
-            if let Some(old) = self.channel.take() {
-                // One of its queues was deleted, or the server closed it.
-                old.wire.close_channel(old.number);
-                old.wire.forget_channel(old.number);
+        loop {
+            let began = Instant::now();
+            if !self.channel.as_ref().is_some_and(|channel| channel.is_usable(&wire)) {
+                self.reopen(&wire);
             }
-            self.channel = Channel::open(wire, self.prefetch, &self.ears).ok();
+            let Some(channel) = &mut self.channel else {
+                self.rest_if_slow(began);
+                return Ok(());
+            };
+            let all = if self.queues.is_empty() { known } else { &self.queues };
+            let refused = |queue: &String| {
+                self.refused.get(queue).is_some_and(|since| since.elapsed() < REFUSED)
+            };
+            let next = all.iter().find(|queue| {
+                !channel.subscribed.contains(queue) && !self.skip.contains(queue) && !refused(queue)
+            });
+            let Some(queue) = next.cloned() else { return Ok(()) };
+            let error = match bands.of(&queue).cloned() {
+                Ok(names) => match channel.consume(&queue, &names) {
+                    Ok(()) => continue,
+                    Err(Broken::Refused(fault)) => refused_queue(&names[1], &fault),
+                    Err(Broken::Lost(_)) => {
+                        self.channel = None;
+                        self.rest_if_slow(began);
+                        return Ok(());
+                    }
+                },
+                Err(error) => error,
+            };
+            self.channel = None;
+            self.refused.insert(queue, Instant::now());
+            return Err(error);
         }
-        let Some(channel) = &self.channel else { return Ok(()) };
-        let new: Vec<String> = self
-            .wanted(known)
-            .filter(|queue| !channel.subscribed.contains(queue))
-            .cloned()
-            .collect();
-        for queue in new {
-            let Some(channel) = &mut self.channel else { break };
-            let names = bands.of(&queue)?.clone();
-            match channel.consume(&queue, &names) {
-                Ok(()) => {}
-                Err(Broken::Refused(fault)) => {
-                    self.channel = None;
-                    return Err(refused(&names[1], &fault));
-                }
-                Err(Broken::Lost(_)) => self.channel = None,
-            }
+    }
+
+    fn reopen(&mut self, wire: &Arc<Wire>) {
+        if let Some(old) = self.channel.take() {
+            // One of its queues was deleted, or the server closed it.
+            old.wire.close_channel(old.number);
+            old.wire.forget_channel(old.number);
         }
-        Ok(())
+        // Where that fails the store is asked, until it does not.
+        self.channel = Channel::open(Arc::clone(wire), self.prefetch, &self.ears).ok();
+    }
+
+    /// A server that is waited for in vain is left alone for a while: the store has the jobs.
+    fn rest_if_slow(&mut self, began: Instant) {
+        if began.elapsed() * 2 >= self.patience {
+            self.rests_until = Some(Instant::now() + REST);
+        }
     }
 
     /// Whether messages wait here.
@@ -220,9 +278,11 @@ impl Station {
             Some(at) if at <= now => {
                 let direct = self.channel.is_none()
                     || watch.draining
-                    || watch.held_until.is_some_and(|until| now < until)
+                    || watch.is_held(now)
                     || watch.due.take().is_some_and(|due| due <= now);
-                let since = *watch.ready_since.get_or_insert(now);
+                // A clock that was set back has no say in how long it was.
+                let since = watch.ready_since.filter(|since| *since <= now).unwrap_or(now);
+                watch.ready_since = Some(since);
                 Some(if direct { now } else { now.max(since.after(GRACE)) })
             }
             at => {
@@ -235,7 +295,7 @@ impl Station {
 
     /// Whether it is time to take jobs from the store, before the messages.
     pub(super) fn is_sweep_due(&self, now: Time) -> bool {
-        self.watch.swept.is_some_and(|swept| now.since(swept) >= SWEEP)
+        self.watch.swept.is_some_and(|swept| now.since(swept).abs() >= SWEEP)
     }
 
     /// Whether jobs may be taken from the store now, since there are no more messages.
@@ -243,15 +303,20 @@ impl Station {
         let watch = &self.watch;
         self.channel.is_none()
             || watch.draining
-            || watch.held_until.is_some_and(|until| now < until)
+            || watch.is_held(now)
             || watch.ready_since.is_some_and(|since| now >= since.after(GRACE))
     }
 
     /// Notes what a look at the store found, of `wanted` jobs.
-    pub(super) fn looked(&mut self, found: usize, wanted: usize) {
-        self.watch.draining = found == wanted;
+    pub(super) fn looked(&mut self, found: usize, wanted: usize, now: Time) {
+        let watch = &mut self.watch;
+        watch.draining = found == wanted;
         if found < wanted {
-            self.watch.ready_since = None;
+            watch.ready_since = None;
+        }
+        // Those that a limit holds back have no messages any more: each goes when one has ended.
+        if found > 0 && watch.is_held(now) {
+            watch.held_until = Some(now.after(HELD));
         }
     }
 
@@ -274,7 +339,18 @@ impl Station {
     }
 }
 
+impl Watch {
+    /// Whether jobs were held back a moment ago.
+    fn is_held(&self, now: Time) -> bool {
+        self.held_until.is_some_and(|until| now < until && until.since(now) <= HELD)
+    }
+}
+
 impl Channel {
+    fn is_usable(&self, wire: &Arc<Wire>) -> bool {
+        Arc::ptr_eq(&self.wire, wire) && !self.intake.is_over()
+    }
+
     fn open(
         wire: Arc<Wire>,
         prefetch: u16,

@@ -25,7 +25,7 @@ pub(super) struct Location {
 
 const EXAMPLES: &str = "a RabbitMQ broker is amqp://user:password@host:5672/vhost, with \
     ?store=URL (the SQLite, Redis or PostgreSQL broker that keeps the records, its own options \
-    percent-encoded), ?namespace=pelton, ?prefetch=16 and ?timeout=5 (seconds that the server \
+    percent-encoded), ?namespace=pelton, ?prefetch=16 and ?timeout=3 (seconds that the server \
     may take to answer)";
 
 impl Location {
@@ -56,7 +56,7 @@ impl Location {
             vhost,
             store: String::new(),
             namespace: "pelton".into(),
-            patience: Duration::from_secs(5),
+            patience: Duration::from_secs(3),
             prefetch: None,
         };
         if location.vhost.len() > 255 {
@@ -92,8 +92,8 @@ impl Location {
                 self.prefetch = Some(count.ok_or("a prefetch is 1 to 65535 jobs")?);
             }
             Some(("timeout", seconds)) => {
-                let seconds = seconds.parse().ok().filter(|s| (0.1..=3600.0).contains(s));
-                let seconds: f64 = seconds.ok_or("a timeout is 0.1 to 3600 seconds")?;
+                let seconds = seconds.parse().ok().filter(|s| (0.1..=60.0).contains(s));
+                let seconds: f64 = seconds.ok_or("a timeout is 0.1 to 60 seconds")?;
                 self.patience = Duration::from_secs_f64(seconds);
             }
             _ => return Err(format!("unknown option {:?}", option.split('=').next())),
