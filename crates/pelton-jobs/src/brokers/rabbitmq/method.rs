@@ -266,6 +266,13 @@ pub(super) fn ack(channel: u16, tag: u64, multiple: bool, out: &mut Out) {
     });
 }
 
+/// Asks for no more messages.
+pub(super) fn cancel(channel: u16, consumer: &str, out: &mut Out) {
+    out.method(channel, (60, 30), |out| {
+        out.shortstr(consumer).octet(0);
+    });
+}
+
 /// Gives all messages of a channel back.
 pub(super) fn give_back(channel: u16, out: &mut Out) {
     const MULTIPLE: u8 = 1;

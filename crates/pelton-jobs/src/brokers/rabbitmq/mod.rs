@@ -330,8 +330,15 @@ impl RabbitBroker {
                     let by_message = claim.jobs.iter().filter(|job| told.contains(&job.id)).count();
                     self.paths.messages += by_message as u64;
                     self.paths.store += (claim.jobs.len() - by_message) as u64;
+                    let others = by_message < claim.jobs.len();
+                    let full = claim.jobs.len() == room;
                     leased.extend(claim.jobs);
-                    let Some(taken) = taken else { break };
+                    let Some(mut taken) = taken else { break };
+                    if others && full {
+                        // What the claim itself made ready took the place of some: those are told
+                        // of again.
+                        taken.keep(|id| leased.iter().any(|job| job.id == id));
+                    }
                     self.group.taken.push(taken);
                 }
                 Err(error) => {

@@ -13,6 +13,7 @@ use super::method::{self, Said};
 use super::url::Location;
 use crate::broker::{Ears, WorkerRow, WorkerSpec};
 use crate::error::BrokerError;
+use crate::id::JobId;
 use crate::job::LeasedJob;
 use crate::time::Time;
 
@@ -137,11 +138,7 @@ impl Station {
     /// Gives its messages back, and asks for no more until it is used again.
     pub(super) fn leave(&mut self) {
         if let Some(channel) = self.channel.take() {
-            let mut out = Out::default();
-            method::give_back(channel.number, &mut out);
-            // A connection that is lost gives them back by itself.
-            let _ = channel.wire.send(&out.bytes);
-            channel.wire.close_channel(channel.number);
+            channel.give_back();
         }
     }
 
@@ -377,6 +374,23 @@ impl Channel {
         Ok(())
     }
 
+    /// Has its messages sent to others. The consumers go first: what comes back to a queue goes to
+    /// any that it has, and would be gone with the channel until the server sees to that.
+    fn give_back(self) {
+        let mut out = Out::default();
+        let consumers = self.subscribed.len() * BANDS;
+        for consumer in 0..consumers {
+            method::cancel(self.number, &consumer.to_string(), &mut out);
+        }
+        // A connection that is lost gives everything back by itself.
+        if self.wire.ask(self.number, &out, consumers).is_ok() {
+            let mut out = Out::default();
+            method::give_back(self.number, &mut out);
+            let _ = self.wire.send(&out.bytes);
+        }
+        self.wire.close_channel(self.number);
+    }
+
     fn is_quiet(&self, bands: &mut Bands, prefetch: u16) -> Result<bool, BrokerError> {
         let mut out = Out::default();
         let mut count = 0;
@@ -410,6 +424,16 @@ impl Taken {
         if !out.bytes.is_empty() && !self.intake.is_over() {
             // Where the connection is lost, the messages come again, and find their jobs taken.
             let _ = self.wire.send(&out.bytes);
+        }
+    }
+
+    /// Puts back all but the messages of these jobs.
+    pub(super) fn keep(&mut self, wanted: impl Fn(JobId) -> bool) {
+        let (kept, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.arrivals).into_iter().partition(|one| wanted(one.id));
+        self.arrivals = kept;
+        if !self.intake.is_over() {
+            self.intake.put_back(others, Vec::new());
         }
     }
 
