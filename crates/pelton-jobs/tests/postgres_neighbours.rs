@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pelton_jobs::BrokerError;
-use pelton_jobs::broker::{Broker, EnqueueCall};
+use pelton_jobs::broker::{Broker, Chance, EnqueueCall};
 use pelton_jobs::brokers::postgres::PostgresBroker;
 use pelton_jobs::id::JobId;
-use pelton_jobs::job::NewJob;
+use pelton_jobs::job::{Edge, End, NewJob, On, Outcome};
 use pelton_jobs::limit::{Limit, Scope};
 use pelton_jobs::record::ListFilter;
 use pelton_jobs::state::State;
@@ -38,6 +38,7 @@ fn neighbours() {
     second_tries_find_what_has_ended(&server);
     limits_hold_across_connections(&server);
     jobs_astray_are_put_in_their_lanes(&server);
+    followers_are_locked_before_their_edges(&server);
 }
 
 /// As `pelton_enqueue` takes it.
@@ -214,6 +215,46 @@ fn jobs_astray_are_put_in_their_lanes(server: &PostgresServer) {
     assert!(world.broker.work_at(&world.spec, now).unwrap().is_none_or(|at| at > now));
     world.succeed(&leased[0], b"1");
     assert_eq!(world.lease_one().id, limited[1]);
+}
+
+/// No retry is put off by it.
+struct Never;
+
+impl Chance for Never {
+    fn next(&mut self) -> f64 {
+        0.0
+    }
+}
+
+/// As by those who begin a follower: in another order they would wait for each other in a circle.
+fn followers_are_locked_before_their_edges(server: &PostgresServer) {
+    let store = Database { url: server.url() };
+    let mut world = World::new(&store);
+    let (parent, child) = (job(), job());
+    let edge = Edge { parent: parent.id, child: child.id, position: 0, on: On::Failure };
+    let id = child.id;
+    world.enqueue_workflow(vec![parent, child], &[edge]).unwrap();
+    let leased = world.lease_one();
+    let mut client = Client::connect(&store.url, NoTls).unwrap();
+    let mut open = client.transaction().unwrap();
+    let bytes = &id.as_bytes()[..];
+    open.execute("SELECT 1 FROM pelton_jobs WHERE id = $1 FOR UPDATE", &[&bytes]).unwrap();
+    std::thread::scope(|scope| {
+        // It may give up before it is let go.
+        let outcome = [Outcome { lease: leased.lease(), end: End::Success(b"1".to_vec()) }];
+        let (broker, worker, now) = (world.broker.as_mut(), world.worker, world.now);
+        let ends = scope.spawn(move || {
+            write(broker, |broker| broker.finish(worker, &outcome, now, &mut Never)).is_ok()
+        });
+        wait_until("a wait for the follower", || {
+            let waits = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)";
+            ends.is_finished() || open.query_one(waits, &[]).unwrap().get(0)
+        });
+        let edges = "SELECT 1 FROM pelton_edges WHERE child = $1 FOR UPDATE NOWAIT";
+        assert_eq!(open.query(edges, &[&bytes]).unwrap().len(), 1);
+        open.commit().unwrap();
+        let _ = ends.join().unwrap();
+    });
 }
 
 #[test]

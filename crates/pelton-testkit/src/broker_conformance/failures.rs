@@ -78,6 +78,37 @@ pub fn unneeded_followers_are_cancelled(store: &dyn Store) {
     assert_eq!(world.state(watched[0]), State::Cancelled);
 }
 
+/// A follower that is cancelled while it waits, and retried by hand, runs with what has failed
+/// meanwhile, or not at all.
+pub fn cancelled_followers_learn_of_failures(store: &dyn Store) {
+    let mut world = World::new(store);
+    if !world.broker.capabilities().failure_edges {
+        return;
+    }
+    for fails in [true, false] {
+        let (one, after) = (doomed(), job());
+        let edges = [edge(&one, &after, 0, On::Failure)];
+        let (first, last) = (one.id, after.id);
+        world.enqueue_workflow(vec![one, after], &edges).unwrap();
+        assert!(world.write(|broker, now| broker.cancel(last, "", now)).unwrap());
+        let leased = world.lease_one();
+        if fails {
+            world.fail(&leased);
+            assert_eq!(world.state(last), State::Cancelled);
+            assert!(world.write(|broker, now| broker.retry(last, now)).unwrap());
+            let follower = world.lease_one();
+            let told = String::from_utf8(follower.inputs[0].clone()).unwrap();
+            assert!(told.contains(&first.to_string()) && follower.inputs.len() == 1, "{told}");
+            world.succeed(&follower, b"1");
+        } else {
+            world.succeed(&leased, b"1");
+            let again = world.write(|broker, now| broker.retry(last, now));
+            assert!(again.is_err_and(|error| error.to_string().contains("there was none")));
+            assert!(world.lease(5).is_empty());
+        }
+    }
+}
+
 /// The end of a workflow reaches what follows its last job: by a member's death, a cancellation.
 pub fn failures_reach_through_chains(store: &dyn Store) {
     let mut world = World::new(store);

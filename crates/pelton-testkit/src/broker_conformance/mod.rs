@@ -102,7 +102,8 @@ macro_rules! each_broker_check {
             dead_leader_is_replaced, missed_ticks_fire_once, old_ticks_do_not_fire,
             declaring_again_keeps_the_place, owners_keep_theirs, cron_and_interval_are_told);
         $crate::$then!($make; failures: first_failure_is_followed,
-            unneeded_followers_are_cancelled, failures_reach_through_chains,
+            unneeded_followers_are_cancelled, cancelled_followers_learn_of_failures,
+            failures_reach_through_chains,
             failures_from_before, attempts_are_remembered, history_is_bounded);
         $crate::$then!($make; steps: steps_outlive_attempts, rest_is_no_attempt,
             signals_wake, rest_can_be_ended, steps_go_with_the_record);

@@ -91,10 +91,11 @@ impl PostgresBroker {
         let Some(child) = self.child(id)? else { return Ok(()) };
         let next = state::step(child.state, Event::ParentEnded, now);
         let Some(next) = next.filter(|_| child.pending <= 1) else {
+            // One that has ended for another reason is not to be retried either.
             self.link.execute(
-                "UPDATE pelton_jobs SET pending = pending - 1, inputs = inputs - 1 \
-                 WHERE id = $1 AND pending > 0",
-                &[&&id.as_bytes()[..]],
+                "UPDATE pelton_jobs SET pending = pending - 1, inputs = inputs - 1, reason = CASE \
+                 WHEN pending = 1 THEN $2 ELSE reason END WHERE id = $1 AND pending > 0",
+                &[&&id.as_bytes()[..], &workflow::unneeded(parent)],
             )?;
             return Ok(());
         };
@@ -196,7 +197,8 @@ impl PostgresBroker {
         Ok(all)
     }
 
-    /// Lets a job begin that waited for a failure: this one is its only input.
+    /// Lets a job begin that waited for a failure: this one is its only input. One that has ended
+    /// while it waited gets it, too: it may be retried.
     fn follow_failure(
         &mut self,
         child: &Child,
@@ -205,7 +207,11 @@ impl PostgresBroker {
         now: Time,
     ) -> Result<(), Fault> {
         let event = Event::ParentsDone { due: child.due };
-        let Some(next) = state::step(child.state, event, now) else { return Ok(()) };
+        let next = state::step(child.state, event, now).map(|next| next.state);
+        if next.is_none() && !(child.state.is_end() && child.pending > 0) {
+            return Ok(());
+        }
+        let to = next.unwrap_or(child.state);
         let told = self.link.query(
             "SELECT reason, error FROM pelton_jobs WHERE id = $1",
             &[&&parent.as_bytes()[..]],
@@ -221,13 +227,15 @@ impl PostgresBroker {
             &[&input, &id, &&parent.as_bytes()[..]],
         )?;
         self.link.execute("DELETE FROM pelton_edges WHERE child = $1 AND NOT done", &[&id])?;
-        let due = if next.state == State::Queued { now } else { child.due };
+        let due = if to == State::Queued { now } else { child.due };
         self.link.execute(
             "UPDATE pelton_jobs SET pending = 0, inputs = 1, state = $1, due = $2, \
              version = version + 1 WHERE id = $3",
-            &[&(next.state as i16), &due.0, &id],
+            &[&(to as i16), &due.0, &id],
         )?;
-        self.moved(&child.queue, Some(child.state), Some(next.state));
+        if to != child.state {
+            self.moved(&child.queue, Some(child.state), Some(to));
+        }
         self.group.changed.push(child.id);
         Ok(())
     }

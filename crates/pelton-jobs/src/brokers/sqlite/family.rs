@@ -74,11 +74,13 @@ impl SqliteBroker {
                 .filter(|_| child.pending <= 1)
                 .map(|next| next.state);
             let Some(to) = next else {
+                // One that has ended for another reason is not to be retried either.
                 self.cached(
-                    "UPDATE pelton_jobs SET pending = pending - 1, inputs = inputs - 1 \
-                     WHERE row = ? AND pending > 0",
+                    "UPDATE pelton_jobs SET pending = pending - 1, inputs = inputs - 1, \
+                     reason = CASE WHEN pending = 1 THEN ?2 ELSE reason END \
+                     WHERE row = ?1 AND pending > 0",
                 )?
-                .execute([row])?;
+                .execute((row, workflow::unneeded(id)))?;
                 continue;
             };
             self.cached(
@@ -184,7 +186,8 @@ impl SqliteBroker {
         Ok(all)
     }
 
-    /// Lets a job begin that waited for a failure: this one is its only input.
+    /// Lets a job begin that waited for a failure: this one is its only input. One that has ended
+    /// while it waited gets it, too: it may be retried.
     fn follow_failure(
         &mut self,
         child: &Child,
@@ -194,7 +197,11 @@ impl SqliteBroker {
         now: Time,
     ) -> Result<(), Fault> {
         let event = Event::ParentsDone { due: child.due };
-        let Some(next) = state::step(child.state, event, now) else { return Ok(()) };
+        let next = state::step(child.state, event, now).map(|next| next.state);
+        if next.is_none() && !(child.state.is_end() && child.pending > 0) {
+            return Ok(());
+        }
+        let to = next.unwrap_or(child.state);
         let (reason, error): (Option<String>, Option<Vec<u8>>) = self
             .cached("SELECT reason, error FROM pelton_jobs WHERE row = ?")?
             .query_row([parent_row], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -207,13 +214,15 @@ impl SqliteBroker {
         .execute((input, child.row, parent_row))?;
         self.cached("DELETE FROM pelton_edges WHERE child = ? AND done = 0")?
             .execute([child.row])?;
-        let due = if next.state == State::Queued { now } else { child.due };
+        let due = if to == State::Queued { now } else { child.due };
         self.cached(
             "UPDATE pelton_jobs SET pending = 0, inputs = 1, state = ?, due = ?, \
              version = version + 1 WHERE row = ?",
         )?
-        .execute((next.state as i64, due.0, child.row))?;
-        self.moved(child.queue, Some(child.state), Some(next.state));
+        .execute((to as i64, due.0, child.row))?;
+        if to != child.state {
+            self.moved(child.queue, Some(child.state), Some(to));
+        }
         self.group.commit.changed.push(child.id);
         Ok(())
     }

@@ -32,9 +32,11 @@ impl Walk<'_> {
             let before = job.parents.len();
             job.parents.retain(|parent| *parent != (Some(id), false));
             let fewer = job.parents.len() < before;
-            if fewer && job.parents.is_empty() && job.state == State::Waiting {
+            if fewer && job.parents.is_empty() {
                 job.unneeded = true;
-                unneeded.push(*child);
+                if job.state == State::Waiting {
+                    unneeded.push(*child);
+                }
             }
         }
         for child in unneeded {
@@ -42,13 +44,15 @@ impl Walk<'_> {
         }
     }
 
-    /// Lets those begin that wait for this failure.
+    /// Lets those begin that wait for this failure; those that ended meanwhile get it, too.
     pub(super) fn follow_failure(&mut self, id: JobId) {
         let now = self.now;
         for job in self.jobs.values_mut().filter(|job| job.on_failure) {
             let waits = job.parents.contains(&(Some(id), false));
-            if waits && job.state == State::Waiting {
+            if waits && (job.state == State::Waiting || job.state.is_end()) {
                 job.parents = vec![(Some(id), true)];
+            }
+            if waits && job.state == State::Waiting {
                 job.state = if job.due > now { State::Scheduled } else { State::Queued };
             }
         }

@@ -129,7 +129,7 @@ local function quoted(words)
 end
 
 -- Lets those begin that wait for the failure of this job: it is their only input, in the words of
--- workflow.rs.
+-- workflow.rs. Those that ended while they waited get it, too: they may be retried.
 local function follow_failure(id, state)
     local edges = call('SMEMBERS', P .. 'f' .. id)
     if #edges == 0 then return end
@@ -142,6 +142,10 @@ local function follow_failure(id, state)
         if child and child.st == '@{Waiting}' then
             call('HSET', P .. 'a' .. child.id, sub(edge, 17), input)
             go_on(child, { 'ni', 1 })
+        elseif child and child.st > '3' and tonumber(child.pe or 0) > 0 then
+            call('HSET', P .. 'a' .. child.id, sub(edge, 17), input)
+            call('HSET', J(child.id), 'pe', 0, 'ni', 1, 'v', tonumber(child.v or 1) + 1)
+            changed[#changed + 1] = child.id
         end
     end
 end
@@ -182,10 +186,14 @@ local function drop_unneeded(id)
                 call('HINCRBY', J(child.id), 'pe', -1)
                 call('HINCRBY', J(child.id), 'ni', -1)
                 local to = pending == 1 and PARENT_ENDED[child.st]
+                local reason = 'not needed: ' .. hex(parent) .. ' is succeeded'
                 if to then
-                    finish(child, to, { 're', 'not needed: ' .. hex(parent) .. ' is succeeded' })
+                    finish(child, to, { 're', reason })
                     insert(settled, child.id)
                     for _, other in ipairs(end_children(child.id, to, true)) do insert(settled, other) end
+                elseif pending == 1 then
+                    -- One that has ended for another reason is not to be retried either.
+                    call('HSET', J(child.id), 're', reason)
                 end
             end
         end
