@@ -101,6 +101,9 @@ def _bytes(value: object) -> bytes:
 
 def spoil_schedule(url: str, name: str) -> None:
     """Gives a schedule without an owner a rule that no release of today can read."""
+    if url.startswith("amqp"):
+        # What RabbitMQ hands out, its store keeps.
+        (url,) = parse_qs(urlsplit(url).query)["store"]
     if url.startswith("sqlite"):
         sqlite(
             url, "UPDATE pelton_schedules SET cron = '@full 1 2', every = NULL WHERE name = ?", name
