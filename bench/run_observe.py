@@ -76,7 +76,7 @@ def unobserved(directory: Path) -> Path:
     package = directory / "pelton"
     package.mkdir()
     for part in (ROOT / "python" / "pelton").iterdir():
-        if not part.name.startswith("_core") or part.suffix == ".pyi":
+        if not part.name.startswith("_core."):
             (package / part.name).symlink_to(part)
     library = target / "release" / ("lib_core.dylib" if sys.platform == "darwin" else "lib_core.so")
     suffix = sysconfig.get_config_var("EXT_SUFFIX")

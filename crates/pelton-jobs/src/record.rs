@@ -8,7 +8,7 @@ use crate::time::Time;
 
 /// A job as the broker knows it.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the fields are explained in python/pelton/_core.pyi, once")]
+#[expect(missing_docs, reason = "the fields are explained in python/pelton/_core/, once")]
 pub struct JobRecord {
     pub id: JobId,
     pub task: String,
@@ -72,7 +72,7 @@ pub struct LimitRecord {
 
 /// A queue and how many of its jobs are in each state, by the state's number.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the fields are explained in python/pelton/_core.pyi, once")]
+#[expect(missing_docs, reason = "the fields are explained in python/pelton/_core/, once")]
 pub struct QueueRecord {
     pub name: String,
     pub paused: bool,
@@ -82,7 +82,7 @@ pub struct QueueRecord {
 
 /// A worker that is alive, or was a moment ago.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the fields are explained in python/pelton/_core.pyi, once")]
+#[expect(missing_docs, reason = "the fields are explained in python/pelton/_core/, once")]
 pub struct WorkerRecord {
     pub name: String,
     pub hostname: String,
@@ -99,7 +99,7 @@ pub struct WorkerRecord {
 
 /// A schedule and where it stands.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the fields are explained in python/pelton/_core.pyi, once")]
+#[expect(missing_docs, reason = "the fields are explained in python/pelton/_core/, once")]
 pub struct ScheduleRecord {
     pub name: String,
     pub task: String,
@@ -118,7 +118,7 @@ pub struct ScheduleRecord {
 
 /// Which jobs to list, newest first.
 #[derive(Clone, Debug, Default)]
-#[expect(missing_docs, reason = "the fields are explained in python/pelton/_core.pyi, once")]
+#[expect(missing_docs, reason = "the fields are explained in python/pelton/_core/, once")]
 pub struct ListFilter {
     pub state: Option<State>,
     pub queue: Option<String>,

@@ -1,8 +1,8 @@
 //! The binding: the only crate that knows PyO3.
 //!
 //! It extracts arguments, calls the engine crates and converts what they return. Each area adds
-//! its own names to the module in its `register` function; `python/pelton/_core.pyi` is their
-//! manual.
+//! its own names to the module in its `register` function; the stubs in `python/pelton/_core/` are
+//! their manual.
 
 use pyo3::prelude::*;
 

@@ -20,7 +20,7 @@ use super::proxied::proxied;
 use super::shared::Shared;
 use super::tls::{self, Acceptor};
 
-/// A server in the loop's thread. The manual is in `_core.pyi`.
+/// A server in the loop's thread. The manual is in `_core/_server.pyi`.
 #[pyclass(frozen, weakref, module = "pelton._core")]
 pub(super) struct HttpServer {
     shared: GilBound<Rc<Shared>>,

@@ -1,0 +1,86 @@
+"""The face of the compiled core, `pelton._core`: each area has a file of its own here.
+
+At run time there is one module, the extension beside this folder, which holds all these names.
+"""
+
+from ._broker import Broker as Broker
+from ._broker import BrokerError as BrokerError
+from ._broker import LimitRecord as LimitRecord
+from ._broker import QueueRecord as QueueRecord
+from ._broker import WorkerRecord as WorkerRecord
+from ._codings import BodyDecoder as BodyDecoder
+from ._codings import BodyEncoder as BodyEncoder
+from ._codings import negotiate_coding as negotiate_coding
+from ._forms import BodyFile as BodyFile
+from ._forms import BodyTooLarge as BodyTooLarge
+from ._forms import FormReader as FormReader
+from ._forms import parse_form as parse_form
+from ._jobs import AttemptRecord as AttemptRecord
+from ._jobs import Edge as Edge
+from ._jobs import JobRecord as JobRecord
+from ._jobs import LeasedJob as LeasedJob
+from ._jobs import NewJob as NewJob
+from ._jobs import Outcome as Outcome
+from ._jobs import RetryPolicy as RetryPolicy
+from ._jobs import Settled as Settled
+from ._jobs import State as State
+from ._jobs import new_job_id as new_job_id
+from ._locks import Barrier as Barrier
+from ._locks import BoundedSemaphore as BoundedSemaphore
+from ._locks import Condition as Condition
+from ._locks import Event as Event
+from ._locks import Lock as Lock
+from ._locks import Semaphore as Semaphore
+from ._loop import BaseLoop as BaseLoop
+from ._loop import Handle as Handle
+from ._loop import PoolThread as PoolThread
+from ._loop import ThreadPool as ThreadPool
+from ._loop import TimerHandle as TimerHandle
+from ._observe import clear_stalls as clear_stalls
+from ._observe import forget_watched as forget_watched
+from ._observe import pause_watchdog as pause_watchdog
+from ._observe import set_stall_limit as set_stall_limit
+from ._observe import stall_limit as stall_limit
+from ._observe import stalls as stalls
+from ._queues import LifoQueue as LifoQueue
+from ._queues import PriorityQueue as PriorityQueue
+from ._queues import Queue as Queue
+from ._queues import QueueShutDown as QueueShutDown
+from ._resilience import Bulkhead as Bulkhead
+from ._resilience import RateLimiter as RateLimiter
+from ._resilience import limit_key as limit_key
+from ._schedules import ScheduleRecord as ScheduleRecord
+from ._schedules import ScheduleSpec as ScheduleSpec
+from ._server import HttpServer as HttpServer
+from ._server import RequestReceive as RequestReceive
+from ._server import http_stats as http_stats
+from ._sessions import SchedulerSession as SchedulerSession
+from ._sessions import WorkerSession as WorkerSession
+from ._streams import StreamReader as StreamReader
+from ._streams import StreamWriter as StreamWriter
+from ._tasks import TaskGroup as TaskGroup
+from ._tasks import Timeout as Timeout
+from ._tasks import as_completed as as_completed
+from ._tasks import gather as gather
+from ._tasks import shield as shield
+from ._tasks import sleep as sleep
+from ._tasks import timeout as timeout
+from ._tasks import timeout_at as timeout_at
+from ._tasks import wait as wait
+from ._tasks import wait_for as wait_for
+from ._transport import DatagramTransport as DatagramTransport
+from ._transport import ListenerHandle as ListenerHandle
+from ._transport import StreamTransport as StreamTransport
+from ._transport import TlsOptions as TlsOptions
+from ._transport import TlsTransport as TlsTransport
+from ._transport import read_pipe as read_pipe
+from ._web import DirectAnswer as DirectAnswer
+from ._web import DirectApp as DirectApp
+from ._web import RequestRun as RequestRun
+from ._web import RouteApp as RouteApp
+from ._web import RouteIndex as RouteIndex
+from ._web import RoutesSeen as RoutesSeen
+from ._web import TrackedSend as TrackedSend
+from ._web import use_plans as use_plans
+
+__version__: str
