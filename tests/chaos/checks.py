@@ -130,9 +130,8 @@ def _check_dead(records: Mapping[str, JobRecord], accepted: Accepted) -> None:
 async def _check_end(jobs: Jobs, accepted: Accepted, record: JobRecord) -> None:
     id, state = record.id, record.state
     if state == "dead" and (record.reason or "").startswith("poison"):
-        if "history" in jobs.broker.capabilities:
-            losses = [one.end for one in await jobs.history(id)]
-            assert losses[-5:] == ["lost"] * 5, f"{id} is no poison: {losses}"
+        losses = [one.end for one in await jobs.history(id)]
+        assert losses[-5:] == ["lost"] * 5, f"{id} is no poison: {losses}"
     elif id in accepted.succeed:
         # What waits for a poisonous job is cancelled with it.
         fate = state == "cancelled" and (record.reason or "").endswith("is dead")
@@ -155,8 +154,6 @@ async def _check_attempts(
     assert runs <= record.attempt, f"{id} ran {runs} times in {record.attempt} attempts"
     if record.state == "succeeded" and record.task != "steps":
         assert runs >= 1, f"{id} succeeded, and never ran"
-    if "history" not in jobs.broker.capabilities:
-        return
     history = await jobs.history(id)
     tokens = [one.token for one in history]
     assert tokens == sorted(set(tokens)), f"{id}: two ends of one attempt: {tokens}"
@@ -187,12 +184,9 @@ def _check_ticks(ticks: list[JobRecord], began: float) -> None:
 async def recovery(jobs: Jobs, killed: Mapping[int, float]) -> float:
     """The longest time from a worker's death to the loss of a lease that it held.
 
-    Then the job is anybody's again; how soon it runs depends on what else there is to do. 0 where
-    the broker keeps no history.
+    Then the job is anybody's again; how soon it runs depends on what else there is to do.
     """
     longest = 0.0
-    if "history" not in jobs.broker.capabilities:
-        return longest
     for record in (await every_record(jobs)).values():
         for one in await jobs.history(record.id) if record.attempt > 1 else ():
             # A worker's name is host, process id, and a random part.

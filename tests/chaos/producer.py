@@ -52,7 +52,7 @@ async def again(operation: Callable[[], Awaitable[T]]) -> T:
 
 
 class Producer:
-    """Writes jobs of all kinds that the broker can, and does to some what people do."""
+    """Writes jobs of all kinds, and does to some what people do."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -60,8 +60,6 @@ class Producer:
         self.accepted = Accepted()
         self._offered: set[str] = set()
         self._to_signal: set[str] = set()
-        can = program.jobs.broker.capabilities
-        self._follows = "failure_edges" in can
         self._watch()
         self._kinds: list[Callable[[], Awaitable[None]]] = [
             *[self._many] * 3,
@@ -72,13 +70,10 @@ class Producer:
             self._cancelled,
             self._keyed,
             self._late,
+            self._unneeded,
+            self._steps,
+            self._narrow,
         ]
-        if self._follows:
-            self._kinds.append(self._unneeded)
-        if "steps" in can:
-            self._kinds.append(self._steps)
-        if "limits" in can:
-            self._kinds.append(self._narrow)
 
     def _watch(self) -> None:
         """Notes what is offered to the broker, whether it answers or not."""
@@ -160,9 +155,7 @@ class Producer:
 
     async def _broken_chain(self) -> None:
         steps = chain(self._of.quick.s(1), self._of.doomed.si(), self._of.quick.si(2))
-        if self._follows:
-            steps = steps.on_error(self._of.mourn.s())
-        job = await steps.enqueue()
+        job = await steps.on_error(self._of.mourn.s()).enqueue()
         for record in await again(job.records):
             of = {"doomed": self.accepted.die, "mourn": self.accepted.follow}
             last = record.id == job.last.id

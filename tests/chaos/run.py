@@ -67,8 +67,7 @@ async def chaos(place: Place, notes: Path, plan: Plan) -> str:
     began = time.time()
     async with program.jobs:
         producer = Producer(plan.chance("producer"))
-        if "limits" in program.jobs.broker.capabilities:
-            await program.jobs.limit("task:narrow", concurrency=3)
+        await program.jobs.limit("task:narrow", concurrency=3)
         if plan.sabotage is not None:
             spoil(place.url, plan.sabotage)
         await processes.start()

@@ -222,12 +222,9 @@ class Choosy:
         return self._broker.enqueue(new, *args, **kwargs)
 
 
-@pytest.mark.parametrize(
-    "error", [BrokerError("key_ttl is not supported by this broker"), ValueError("no such thing")]
-)
 @on_loop
 async def test_a_job_that_the_broker_never_takes_holds_no_others_up(
-    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = new_jobs(tmp_path)
     path = tmp_path / "shop.db"
@@ -242,10 +239,10 @@ async def test_a_job_that_the_broker_never_takes_holds_no_others_up(
     db.commit()
     async with jobs:
         relay = Relay(jobs, lambda: sqlite3.connect(path, check_same_thread=False))
-        choosy = Choosy(jobs.broker, bad.id, error)
+        choosy = Choosy(jobs.broker, bad.id, ValueError("no such thing"))
         monkeypatch.setattr(jobs, "_broker", choosy)
         async with relay:
-            with pytest.raises(ValueError, match=str(error)):
+            with pytest.raises(ValueError, match="no such thing"):
                 await relay.flush()
             assert {record.id for record in await jobs.records()} == {job.id for job in good}
             assert rows(path) == 1

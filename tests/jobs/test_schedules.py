@@ -163,10 +163,9 @@ async def test_a_rule_that_cannot_be_read_holds_no_other_up(
         await until(lambda: ran.count("good") >= 3, "the one that can be read goes on")
         records = {record.name: record for record in await jobs.schedule_records()}
         before = records["bad"].next_at
-        if "dynamic_schedules" in jobs.broker.capabilities:
-            assert await jobs.pause_schedule("bad")
-            with pytest.raises(ValueError, match="full"):
-                await jobs.resume_schedule("bad")
+        assert await jobs.pause_schedule("bad")
+        with pytest.raises(ValueError, match="full"):
+            await jobs.resume_schedule("bad")
     assert before is not None
     assert before <= time.time()
     named = [line for line in caplog.messages if "schedule bad is due" in line]

@@ -61,59 +61,6 @@ pub struct WorkerSpec {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct WorkerRow(pub i64);
 
-/// What a broker can do beyond what all can. The conformance suite asks for what is claimed.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Capabilities {
-    /// `save_step`, `steps`, `take_signal`, `signal`, and `End::Suspend`.
-    pub steps: bool,
-    /// `set_limit`, `acquire`, `Reader::limits`, and leases that heed them.
-    pub limits: bool,
-    /// Edges with `On::Failure`.
-    pub failure_edges: bool,
-    /// `Reader::history`.
-    pub history: bool,
-    /// `Extra::key_ttl`.
-    pub key_windows: bool,
-    /// Queues of one priority are served in turn, however old their jobs are.
-    pub fair: bool,
-    /// `put_schedule` and its kin, and `ScheduleSpec::catch_up`.
-    pub dynamic_schedules: bool,
-    /// `order_workers` and `orders`.
-    pub orders: bool,
-    /// `cancel_group`, `purge_queue`, and `Reader::group_counts`.
-    pub bulk_control: bool,
-}
-
-impl Capabilities {
-    /// The names of those that it has.
-    #[must_use]
-    pub fn names(self) -> Vec<&'static str> {
-        let Self {
-            steps,
-            limits,
-            failure_edges,
-            history,
-            key_windows,
-            fair,
-            dynamic_schedules,
-            orders,
-            bulk_control,
-        } = self;
-        let all = [
-            (steps, "steps"),
-            (limits, "limits"),
-            (failure_edges, "failure_edges"),
-            (history, "history"),
-            (key_windows, "key_windows"),
-            (fair, "fair"),
-            (dynamic_schedules, "dynamic_schedules"),
-            (orders, "orders"),
-            (bulk_control, "bulk_control"),
-        ];
-        all.into_iter().filter_map(|(has, name)| has.then_some(name)).collect()
-    }
-}
-
 /// What came of a claim.
 #[derive(Clone, Debug, Default)]
 pub struct Claim {
@@ -301,22 +248,11 @@ pub trait Broker: Send {
     /// Running jobs of a worker that are to be cancelled. Outside a group.
     fn cancels(&mut self, worker: WorkerRow) -> Result<Vec<JobId>, BrokerError>;
 
-    /// What this broker can do beyond what all can.
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::default()
-    }
-
     /// Keeps the result of a step of a running job, for its later attempts. The first result of a
     /// step stays. `false`: the lease is lost, and nothing was kept.
-    fn save_step(&mut self, lease: Lease, step: &str, value: &[u8]) -> Result<bool, BrokerError> {
-        let _ = (lease, step, value);
-        Err(BrokerError::Unsupported("keeping a job's steps"))
-    }
+    fn save_step(&mut self, lease: Lease, step: &str, value: &[u8]) -> Result<bool, BrokerError>;
     /// The steps that a job has finished, in any order. Inside or outside a group.
-    fn steps(&mut self, lease: Lease) -> Result<Vec<(String, Vec<u8>)>, BrokerError> {
-        let _ = lease;
-        Err(BrokerError::Unsupported("keeping a job's steps"))
-    }
+    fn steps(&mut self, lease: Lease) -> Result<Vec<(String, Vec<u8>)>, BrokerError>;
     /// Makes the oldest signal of this name the result of `step`, and gives it; `None` where none
     /// came, or the lease is lost. The step's own value where it has one.
     fn take_signal(
@@ -324,10 +260,7 @@ pub trait Broker: Send {
         lease: Lease,
         signal: &str,
         step: &str,
-    ) -> Result<Option<Vec<u8>>, BrokerError> {
-        let _ = (lease, signal, step);
-        Err(BrokerError::Unsupported("sending signals to jobs"))
-    }
+    ) -> Result<Option<Vec<u8>>, BrokerError>;
     /// Sends a signal to a job, and wakes it if it waits for it. `false`: it has ended, or is
     /// unknown.
     fn signal(
@@ -336,21 +269,12 @@ pub trait Broker: Send {
         signal: &str,
         value: &[u8],
         now: Time,
-    ) -> Result<bool, BrokerError> {
-        let _ = (id, signal, value, now);
-        Err(BrokerError::Unsupported("sending signals to jobs"))
-    }
+    ) -> Result<bool, BrokerError>;
 
     /// Sets or (`None`) removes a limit. Leases heed it from now on, on all workers.
-    fn set_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError> {
-        let _ = (scope, limit);
-        Err(BrokerError::Unsupported("limits across workers"))
-    }
+    fn set_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError>;
     /// As `set_limit`, for a limit that code declares: it leaves alone what `set_limit` set.
-    fn declare_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError> {
-        let _ = (scope, limit);
-        Err(BrokerError::Unsupported("limits across workers"))
-    }
+    fn declare_limit(&mut self, scope: &Scope, limit: Option<&Limit>) -> Result<(), BrokerError>;
     /// Takes `cost` from a bucket; the time at which to ask again where that is too much now.
     fn acquire(
         &mut self,
@@ -358,21 +282,12 @@ pub trait Broker: Send {
         rate: Rate,
         cost: f64,
         now: Time,
-    ) -> Result<Option<Time>, BrokerError> {
-        let _ = (bucket, rate, cost, now);
-        Err(BrokerError::Unsupported("limits across workers"))
-    }
+    ) -> Result<Option<Time>, BrokerError>;
 
     /// Cancels all jobs of a workflow that have not ended. How many.
-    fn cancel_group(&mut self, group: &str, reason: &str, now: Time) -> Result<u64, BrokerError> {
-        let _ = (group, reason, now);
-        Err(BrokerError::Unsupported("cancelling a whole workflow"))
-    }
+    fn cancel_group(&mut self, group: &str, reason: &str, now: Time) -> Result<u64, BrokerError>;
     /// Cancels up to `limit` jobs of a queue that are not running. How many: 0 where none is left.
-    fn purge_queue(&mut self, queue: &str, limit: u32, now: Time) -> Result<u64, BrokerError> {
-        let _ = (queue, limit, now);
-        Err(BrokerError::Unsupported("purging a queue"))
-    }
+    fn purge_queue(&mut self, queue: &str, limit: u32, now: Time) -> Result<u64, BrokerError>;
 
     /// Adds or changes one schedule of `owner`, and leaves its others alone.
     fn put_schedule(
@@ -380,25 +295,13 @@ pub trait Broker: Send {
         owner: &str,
         schedule: &ScheduleSpec,
         now: Time,
-    ) -> Result<(), BrokerError> {
-        let _ = (owner, schedule, now);
-        Err(BrokerError::Unsupported("changing schedules at run time"))
-    }
+    ) -> Result<(), BrokerError>;
     /// Removes the schedules of this name, whoever's they are. `false`: there is none.
-    fn remove_schedule(&mut self, name: &str) -> Result<bool, BrokerError> {
-        let _ = name;
-        Err(BrokerError::Unsupported("changing schedules at run time"))
-    }
+    fn remove_schedule(&mut self, name: &str) -> Result<bool, BrokerError>;
     /// Stops them, or lets them go on with their next tick: none is made up for. `false`: none.
-    fn pause_schedule(&mut self, name: &str, paused: bool, now: Time) -> Result<bool, BrokerError> {
-        let _ = (name, paused, now);
-        Err(BrokerError::Unsupported("changing schedules at run time"))
-    }
+    fn pause_schedule(&mut self, name: &str, paused: bool, now: Time) -> Result<bool, BrokerError>;
     /// Enqueues a schedule's job now, besides its ticks. `None`: there is no such schedule.
-    fn run_schedule(&mut self, name: &str, now: Time) -> Result<Option<JobId>, BrokerError> {
-        let _ = (name, now);
-        Err(BrokerError::Unsupported("changing schedules at run time"))
-    }
+    fn run_schedule(&mut self, name: &str, now: Time) -> Result<Option<JobId>, BrokerError>;
 
     /// Leaves an order for the workers of this name, or for all. How many got it.
     fn order_workers(
@@ -406,19 +309,13 @@ pub trait Broker: Send {
         name: Option<&str>,
         order: &[u8],
         now: Time,
-    ) -> Result<u64, BrokerError> {
-        let _ = (name, order, now);
-        Err(BrokerError::Unsupported("ordering workers"))
-    }
+    ) -> Result<u64, BrokerError>;
     /// Takes the orders of a worker, oldest first, and keeps what it reports of itself.
     fn orders(
         &mut self,
         worker: WorkerRow,
         report: Option<&[u8]>,
-    ) -> Result<Vec<Vec<u8>>, BrokerError> {
-        let _ = (worker, report);
-        Ok(Vec::new())
-    }
+    ) -> Result<Vec<Vec<u8>>, BrokerError>;
 
     /// A view for another thread, which sees what was committed.
     fn reader(&self) -> Result<Box<dyn Reader>, BrokerError>;
@@ -440,19 +337,11 @@ pub trait Reader: Send {
     fn schedules(&mut self) -> Result<Vec<ScheduleRecord>, BrokerError>;
     /// The attempts of a job that did not succeed, oldest first, at most
     /// [`crate::record::HISTORY_MAX`].
-    fn history(&mut self, id: JobId) -> Result<Vec<AttemptRecord>, BrokerError> {
-        let _ = id;
-        Err(BrokerError::Unsupported("the history of a job"))
-    }
+    fn history(&mut self, id: JobId) -> Result<Vec<AttemptRecord>, BrokerError>;
     /// How many jobs of a workflow are in each state, by the state's number.
-    fn group_counts(&mut self, group: &str) -> Result<[u64; 7], BrokerError> {
-        let _ = group;
-        Err(BrokerError::Unsupported("counting a workflow's jobs"))
-    }
+    fn group_counts(&mut self, group: &str) -> Result<[u64; 7], BrokerError>;
     /// All limits, by scope.
-    fn limits(&mut self) -> Result<Vec<LimitRecord>, BrokerError> {
-        Err(BrokerError::Unsupported("limits across workers"))
-    }
+    fn limits(&mut self) -> Result<Vec<LimitRecord>, BrokerError>;
 }
 
 /// Opens the broker that `url` names.

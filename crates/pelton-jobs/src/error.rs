@@ -18,9 +18,6 @@ pub enum BrokerError {
     /// The store refused a read or a write; what was asked did not happen.
     #[error("{0}")]
     Store(String),
-    /// This broker cannot do what others can.
-    #[error("{0} is not supported by this broker")]
-    Unsupported(&'static str),
     /// The connection broke: what was asked may or may not have happened.
     #[error("{0}")]
     Lost(String),

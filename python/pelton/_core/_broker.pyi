@@ -62,11 +62,6 @@ class Broker:
 
     def __new__(cls, url: str) -> Broker: ...
     url: str
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What it can do beyond what all brokers can: "steps" (and signals), "limits", "fair",
-        "failure_edges" (error callbacks), "history", "key_windows", "dynamic_schedules", "orders",
-        "bulk_control" (of workflows and queues)."""
     def close(self) -> None:
         """Waits for writes under way; later calls raise BrokerError."""
     def enqueue(

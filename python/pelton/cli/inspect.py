@@ -137,7 +137,7 @@ def _job(broker: Broker, id: str, as_json: bool) -> int:
     if record is None:
         raise CommandError(f"there is no job {id!r}", code=1)
     plain = _plain(record, _JOB)
-    history = [_plain(attempt, _ATTEMPT) for attempt in _history(broker, id)]
+    history = [_plain(attempt, _ATTEMPT) for attempt in broker.history(id) or []]
     if as_json:
         plain["history"] = history
         print(json.dumps(plain, indent=2))
@@ -156,17 +156,6 @@ def _job(broker: Broker, id: str, as_json: bool) -> int:
         said = (attempt["error"] or {}).get("message", "")
         print(f"{'history':{width}}  {ended} on {attempt['worker']} {said}".rstrip())
     return 0
-
-
-def _history(broker: Broker, id: str) -> Sequence[Any]:
-    from pelton._core import BrokerError
-
-    try:
-        return broker.history(id) or []
-    except BrokerError as error:
-        if "not supported" not in str(error):
-            raise
-        return []
 
 
 def _workflow(broker: Broker, id: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pelton._core import BrokerError
 from pelton.dashboard import views
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class BrokerView:
             self._ask(broker.queues),
             self._ask(broker.workers),
             self._ask(broker.schedules),
-            self._ask_if_it_can([], broker.limits),
+            self._ask(broker.limits),
         )
         return {
             "url": shown(self.url),
@@ -103,7 +102,7 @@ class BrokerView:
     async def attempts(self, identity: str) -> list[AttemptRecord]:
         """The attempts of a job that did not succeed."""
         broker = await self._broker()
-        found: list[AttemptRecord] = await self._ask_if_it_can([], broker.history, identity)
+        found: list[AttemptRecord] = await self._ask(broker.history, identity)
         return found
 
     async def workflows(self) -> list[dict[str, Any]]:
@@ -126,7 +125,7 @@ class BrokerView:
     async def workflow(self, identity: str) -> dict[str, int]:
         """How many jobs of a workflow are in each state."""
         broker = await self._broker()
-        counts: dict[str, int] = await self._ask_if_it_can({}, broker.group_counts, identity)
+        counts: dict[str, int] = await self._ask(broker.group_counts, identity)
         return counts
 
     async def set_paused(self, queue: str, paused: bool) -> None:
@@ -188,15 +187,6 @@ class BrokerView:
                 # Opening may migrate the database, so not in the loop's thread.
                 self._opened = await asyncio.to_thread(Broker, self.url)
         return self._opened
-
-    async def _ask_if_it_can(self, otherwise: Any, method: Callable[..., Any], *args: Any) -> Any:
-        """The answer, or `otherwise` where this broker does not keep such things."""
-        try:
-            return await self._ask(method, *args)
-        except BrokerError as error:
-            if "not supported" not in str(error):
-                raise
-            return otherwise
 
     @staticmethod
     async def _ask(method: Callable[..., Any], *args: Any, **settings: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pelton._core import BrokerError
 from pelton.jobs.options import seconds
 
 
@@ -104,8 +103,3 @@ class Retry(Exception):
     def __init__(self, message: str = "", *, delay: float | timedelta | None = None) -> None:
         super().__init__(message)
         self.delay = None if delay is None else seconds(delay, "delay")
-
-
-def is_unsupported(error: BaseException) -> bool:
-    """Whether the broker says that it cannot do what others can."""
-    return isinstance(error, BrokerError) and str(error).endswith("is not supported by this broker")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pelton._core import (
     AttemptRecord,
     Broker,
-    BrokerError,
     JobRecord,
     LimitRecord,
     QueueRecord,
     ScheduleRecord,
     WorkerRecord,
 )
-from pelton.jobs.errors import JobNotFound, is_unsupported
+from pelton.jobs.errors import JobNotFound
 from pelton.jobs.events import Events, JobEvent, Listener
 from pelton.jobs.limits import limit_of, rate_of
 from pelton.jobs.options import Options, Seconds, seconds
@@ -33,7 +31,6 @@ CATCH_UP_MAX = 1000
 """Missed ticks that `catch_up="all"` makes up for."""
 
 _PURGE_BATCH = 1000
-_PAGE = 1000
 
 
 class Operations:
@@ -126,34 +123,12 @@ class Operations:
 
     async def workflow_counts(self, id: str) -> dict[str, int]:
         """How many jobs of a workflow are in each state."""
-        try:
-            counts: dict[str, int] = await self.call(self.broker.group_counts, id)
-        except BrokerError as error:
-            if not is_unsupported(error):
-                raise
-            return dict(Counter([record.state for record in await self._of_workflow(id)]))
+        counts: dict[str, int] = await self.call(self.broker.group_counts, id)
         return counts
-
-    async def _of_workflow(self, id: str) -> list[JobRecord]:
-        """The jobs of a workflow, newest first, where the broker does not count them."""
-        found = page = await self.records(group=id, limit=_PAGE)
-        while len(page) == _PAGE:
-            page = await self.records(group=id, limit=_PAGE, before=page[-1].id)
-            found += page
-        return found
 
     async def cancel_workflow(self, id: str, reason: str = "") -> int:
         """Cancels all jobs of a workflow that have not ended. How many those were."""
-        try:
-            return int(await self.call(self.broker.cancel_group, id, reason))
-        except BrokerError as error:
-            if not is_unsupported(error):
-                raise
-        jobs = [record for record in await self._of_workflow(id) if record.finished_at is None]
-        # The last first: the end of an early one would end those that wait for it by itself.
-        for record in jobs:
-            await self.cancel(record.id, reason)
-        return len(jobs)
+        return int(await self.call(self.broker.cancel_group, id, reason))
 
     # --- queues and limits
 

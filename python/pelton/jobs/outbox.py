@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pelton._core import BrokerError, NewJob, RetryPolicy
-from pelton.jobs.errors import is_unsupported
 
 if TYPE_CHECKING:
     from pelton.jobs.jobs import Jobs
@@ -167,16 +166,15 @@ class Relay:
         try:
             await self._jobs.write(new)
             return refused
-        except (ValueError, BrokerError) as error:
-            _raise_if_away(error)
+        except ValueError:
+            pass
         # One of them cannot be written, or is there already, from before a crash: one by one.
         for job in new:
             if await self._jobs.call(self._jobs.broker.get, job.id) is not None:
                 continue
             try:
                 await self._jobs.write([job])
-            except (ValueError, BrokerError) as error:
-                _raise_if_away(error)
+            except ValueError as error:
                 refused[job.id] = str(error)
         return refused
 
@@ -233,11 +231,6 @@ class Relay:
         if self._connection is not None:
             await asyncio.to_thread(self._connection.close)
             self._connection = None
-
-
-def _raise_if_away(error: ValueError | BrokerError) -> None:
-    if isinstance(error, BrokerError) and not is_unsupported(error):
-        raise error
 
 
 def _is_no_table(message: str) -> bool:

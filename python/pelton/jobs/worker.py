@@ -325,10 +325,9 @@ async def _declare_limits(jobs: Jobs, named: Mapping[str, Task[..., Any]]) -> No
         for name, task in named.items()
         for scope, limit in task.settings.limits.items()
     }
-    if "limits" in jobs.broker.capabilities:
-        for old in await jobs.limits():
-            if old.declared and old.scope not in wanted and old.scope.partition(":")[2] in named:
-                await jobs.call(jobs.broker.declare_limit, old.scope)
+    for old in await jobs.limits():
+        if old.declared and old.scope not in wanted and old.scope.partition(":")[2] in named:
+            await jobs.call(jobs.broker.declare_limit, old.scope)
     for scope, limit in wanted.items():
         await jobs.call(
             jobs.broker.declare_limit,

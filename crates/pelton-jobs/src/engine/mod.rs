@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use self::lane::Lane;
 use self::reader::{ReadMessage, ReadThread, WatchCall};
 use self::writer::{Action, LeaseCall, Operation, WriteMessage, WriteThread};
-use crate::broker::{Broker, Capabilities, Ears, EnqueueCall, News, Reader, WorkerRow, WorkerSpec};
+use crate::broker::{Broker, Ears, EnqueueCall, News, Reader, WorkerRow, WorkerSpec};
 use crate::clock::{Clock, SystemClock};
 use crate::error::BrokerError;
 use crate::id::JobId;
@@ -47,7 +47,6 @@ pub struct Engine {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The threads are not there in a forked child.
     pid: u32,
-    capabilities: Capabilities,
 }
 
 /// What the threads and their callers share.
@@ -112,7 +111,6 @@ impl Engine {
     /// Drives `broker` by `clock`.
     pub fn start(mut broker: Box<dyn Broker>, clock: Arc<dyn Clock>) -> Result<Self, BrokerError> {
         let reader = broker.reader()?;
-        let capabilities = broker.capabilities();
         let shared = Arc::new(Shared {
             writes: Lane::default(),
             reads: Lane::default(),
@@ -126,7 +124,7 @@ impl Engine {
         let writing = WriteThread::new(Arc::clone(&shared), broker, told);
         let reading = ReadThread::new(Arc::clone(&shared), reader);
         let (threads, pid) = (Mutex::new(Vec::new()), std::process::id());
-        let engine = Self { shared, threads, pid, capabilities };
+        let engine = Self { shared, threads, pid };
         engine.spawn("pelton-write", move || writing.run())?;
         engine.spawn("pelton-read", move || reading.run())?;
         Ok(engine)
@@ -136,12 +134,6 @@ impl Engine {
     #[must_use]
     pub fn now(&self) -> Time {
         self.shared.clock.now()
-    }
-
-    /// What its broker can do beyond what all can.
-    #[must_use]
-    pub fn capabilities(&self) -> Capabilities {
-        self.capabilities
     }
 
     /// Has `work` done in the next group of writes; the reply comes when it is durable.

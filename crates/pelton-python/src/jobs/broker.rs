@@ -10,7 +10,7 @@ use pelton_jobs::schedule::AT_RUN_TIME;
 use pelton_jobs::state::State;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFrozenSet};
+use pyo3::types::PyDict;
 
 use super::answer::{Route, answer};
 use super::convert;
@@ -99,12 +99,6 @@ impl Broker {
     #[getter]
     fn url(&self) -> &str {
         &self.url
-    }
-
-    /// What it can do beyond what all brokers can, by the names of `Capabilities`' fields.
-    #[getter]
-    fn capabilities<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyFrozenSet>> {
-        PyFrozenSet::new(py, self.engine.capabilities().names())
     }
 
     /// Waits for writes under way; later calls raise BrokerError.

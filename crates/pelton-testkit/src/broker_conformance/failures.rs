@@ -19,9 +19,6 @@ fn doomed() -> NewJob {
 /// The first failure of several starts the job that waits for it, once, with what went wrong.
 pub fn first_failure_is_followed(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().failure_edges {
-        return;
-    }
     let (one, two, three, after) = (doomed(), doomed(), doomed(), job());
     let edges = [
         edge(&one, &after, 0, On::Failure),
@@ -52,9 +49,6 @@ pub fn first_failure_is_followed(store: &dyn Store) {
 /// Where all succeed, the job is not needed, nor are those that wait for it.
 pub fn unneeded_followers_are_cancelled(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().failure_edges {
-        return;
-    }
     let (one, two, after, then, other) = (job(), job(), job(), job(), job());
     let edges = [
         edge(&one, &after, 0, On::Failure),
@@ -82,9 +76,6 @@ pub fn unneeded_followers_are_cancelled(store: &dyn Store) {
 /// meanwhile, or not at all.
 pub fn cancelled_followers_learn_of_failures(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().failure_edges {
-        return;
-    }
     for fails in [true, false] {
         let (one, after) = (doomed(), job());
         let edges = [edge(&one, &after, 0, On::Failure)];
@@ -112,9 +103,6 @@ pub fn cancelled_followers_learn_of_failures(store: &dyn Store) {
 /// The end of a workflow reaches what follows its last job: by a member's death, a cancellation.
 pub fn failures_reach_through_chains(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().failure_edges {
-        return;
-    }
     for cancelled in [false, true] {
         let (one, two, after) = (doomed(), job(), job());
         let edges = [edge(&one, &two, 0, On::Success), edge(&two, &after, 0, On::Failure)];
@@ -135,9 +123,6 @@ pub fn failures_reach_through_chains(store: &dyn Store) {
 /// Parents that ended before count as well.
 pub fn failures_from_before(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().failure_edges {
-        return;
-    }
     let (good, bad) = (job(), doomed());
     let olds = world.enqueue(vec![good.clone(), bad.clone()]);
     let leased = world.lease(2);
@@ -158,9 +143,6 @@ pub fn failures_from_before(store: &dyn Store) {
 /// Each attempt that did not succeed is remembered, with its worker, times and error.
 pub fn attempts_are_remembered(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().history {
-        return;
-    }
     let id = world.enqueue(vec![job()])[0];
     let first = world.lease_one();
     let began = world.now;
@@ -189,9 +171,6 @@ pub fn attempts_are_remembered(store: &dyn Store) {
 /// Only the newest attempts are, and there is an end to it.
 pub fn history_is_bounded(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().history {
-        return;
-    }
     let mut stubborn = job();
     stubborn.retry.max_retries = 200;
     let id = world.enqueue(vec![stubborn])[0];

@@ -21,9 +21,6 @@ fn of(task: &str, queue: &str, key: Option<&str>) -> NewJob {
 /// No more of a task's and of a queue's jobs run at a time, whoever leases; others go on.
 pub fn concurrency_is_limited(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().limits {
-        return;
-    }
     set(&mut world, Scope::Task("slow".into()), Some(2), None);
     set(&mut world, Scope::Queue("narrow".into()), Some(1), None);
     let jobs = [of("slow", "a", None), of("slow", "a", None), of("slow", "b", None)];
@@ -48,9 +45,6 @@ pub fn concurrency_is_limited(store: &dyn Store) {
 /// Jobs begin no faster than their rate, after a burst; the broker says when to come back.
 pub fn rates_are_kept(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().limits {
-        return;
-    }
     let rate = Rate { per_second: 2.0, burst: 3.0 };
     set(&mut world, Scope::Task("t".into()), None, Some(rate));
     world.enqueue((0..20).map(|_| of("t", "a", None)).collect());
@@ -72,9 +66,6 @@ pub fn rates_are_kept(store: &dyn Store) {
 /// Each key of a task has a limit of its own, and one that is used up does not block the others.
 pub fn keys_have_their_own_limits(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().limits {
-        return;
-    }
     world.enqueue(vec![of("t", "a", Some("x")), of("t", "a", Some("x")), of("t", "a", Some("y"))]);
     // Set after the jobs are there, which counts as well.
     set(&mut world, Scope::Key("t".into()), Some(1), Some(Rate { per_second: 1.0, burst: 1.0 }));
@@ -92,9 +83,6 @@ pub fn keys_have_their_own_limits(store: &dyn Store) {
 /// What code declares gives way to what people set, and holds again when that is removed.
 pub fn what_is_set_wins(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().limits {
-        return;
-    }
     let scope = Scope::Task("t".into());
     let wide = |n| Limit { concurrency: Some(n), rate: None };
     let told = |world: &mut World| -> Vec<(Option<u32>, bool)> {
@@ -123,9 +111,6 @@ pub fn what_is_set_wins(store: &dyn Store) {
 /// A job that runs again heeds the limits of now, not those of its first time.
 pub fn retried_jobs_heed_new_limits(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().limits {
-        return;
-    }
     let scope = Scope::Task("t".into());
     set(&mut world, scope.clone(), Some(1), None);
     let id = world.enqueue(vec![of("t", "a", None)])[0];
@@ -149,9 +134,6 @@ pub fn retried_jobs_heed_new_limits(store: &dyn Store) {
 /// A bucket that programs take from by themselves.
 pub fn buckets_are_shared(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().limits {
-        return;
-    }
     let rate = Rate { per_second: 1.0, burst: 2.0 };
     let take = |world: &mut World| world.write(|b, now| b.acquire("api", rate, 1.0, now)).unwrap();
     assert_eq!((take(&mut world), take(&mut world)), (None, None));
@@ -165,9 +147,6 @@ pub fn buckets_are_shared(store: &dyn Store) {
 /// A flood in one queue does not keep another one waiting.
 pub fn queues_are_served_in_turn(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().fair {
-        return;
-    }
     world.enqueue((0..50).map(|_| of("t", "flood", None)).collect());
     world.advance(1.0);
     world.enqueue((0..5).map(|_| of("t", "trickle", None)).collect());
@@ -189,9 +168,6 @@ pub fn queues_are_served_in_turn(store: &dyn Store) {
 /// A key may stay taken for a while after its job has ended.
 pub fn keys_stay_taken(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().key_windows {
-        return;
-    }
     let keyed = || {
         let mut new = job();
         (new.key, new.extra.key_ttl, new.result_ttl) = (Some("k".into()), Some(100.0), 1.0);

@@ -9,7 +9,7 @@ mod ties;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pelton_jobs::broker::{Broker, Capabilities, Reader, WorkerRow, WorkerSpec};
+use pelton_jobs::broker::{Broker, Reader, WorkerRow, WorkerSpec};
 use pelton_jobs::brokers::sqlite::SqliteBroker;
 use pelton_jobs::id::JobId;
 use pelton_jobs::job::{Edge, End, LeasedJob, NewJob, On, Outcome};
@@ -75,7 +75,6 @@ struct Worker {
 
 struct Walk<'a> {
     store: &'a dyn Store,
-    can: Capabilities,
     broker: Box<dyn Broker>,
     reader: Box<dyn Reader>,
     random: Random,
@@ -90,12 +89,10 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(store: &'a dyn Store, random: Random) -> Self {
         let broker = store.open();
-        let can = broker.capabilities();
         let reader = broker.reader().unwrap();
         let now = Time::from_secs(1_700_000_000.0);
         let mut walk = Self {
             store,
-            can,
             broker,
             reader,
             random,
@@ -120,16 +117,14 @@ impl<'a> Walk<'a> {
             22..45 => self.lease(),
             45..70 => self.finish(),
             70..73 => self.cancel(),
-            73..76 if self.can.steps => self.signal(),
-            73..76 => self.cancel(),
+            73..76 => self.signal(),
             76..80 => self.retry(),
             80..83 => self.delete(),
             83..86 => self.finish_stale(),
             86..95 => self.pass_time(),
             95..97 => self.crash_worker(),
             97..98 => self.crash_broker(),
-            98..99 if self.can.steps => self.do_step(),
-            98..99 => self.crash_broker(),
+            98..99 => self.do_step(),
             _ => self.tidy(),
         }
     }
@@ -150,7 +145,7 @@ impl<'a> Walk<'a> {
         let mut edges = Vec::new();
         if self.random.percent(50) {
             for child in 1..new.len() {
-                let on = match self.can.failure_edges && self.random.percent(25) {
+                let on = match self.random.percent(25) {
                     true => On::Failure,
                     false => On::Success,
                 };
@@ -292,7 +287,7 @@ impl<'a> Walk<'a> {
             0..50 => End::Success(b"1".to_vec()),
             50..85 => End::Failure { error: b"{}".to_vec(), retry, delay: Some(3.0) },
             85..90 => End::Cancelled("done".into()),
-            90..95 if self.can.steps => End::Suspend {
+            90..95 => End::Suspend {
                 until: self.random.percent(50).then(|| self.now.after(4.0)),
                 signal: self.random.percent(70).then(|| "s".to_owned()),
             },
@@ -485,10 +480,10 @@ impl<'a> Walk<'a> {
                 (1, _, Some(id)) => {
                     self.broker.cancel(id, "never happened", now).unwrap();
                 }
-                (2, Some(lease), _) if self.can.steps => {
+                (2, Some(lease), _) => {
                     self.broker.save_step(lease, "never happened", b"1").unwrap();
                 }
-                (3, _, Some(id)) if self.can.steps => {
+                (3, _, Some(id)) => {
                     self.broker.signal(id, "s", b"1", now).unwrap();
                 }
                 (4, Some(lease), _) => {

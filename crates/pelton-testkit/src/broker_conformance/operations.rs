@@ -26,9 +26,6 @@ fn fired(world: &mut World) -> usize {
 /// Schedules come, change, rest and go at run time; declaring those of code leaves them alone.
 pub fn schedules_change_at_run_time(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().dynamic_schedules {
-        return;
-    }
     put(&mut world, &every("a", 10.0));
     world.write(|broker, now| broker.declare("", &[], now)).unwrap();
     world.advance(10.0);
@@ -58,9 +55,6 @@ pub fn schedules_change_at_run_time(store: &dyn Store) {
 /// All missed ticks fire where that is wanted, up to a limit; a moment fires once.
 pub fn missed_ticks_are_made_up_for(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().dynamic_schedules {
-        return;
-    }
     let all = ScheduleSpec { grace: 1e6, catch_up: 100, ..every("all", 10.0) };
     let some = ScheduleSpec { grace: 1e6, catch_up: 3, ..every("some", 10.0) };
     let once = schedule("once", Rule::At(world.now.after(5.0)));
@@ -80,9 +74,6 @@ pub fn missed_ticks_are_made_up_for(store: &dyn Store) {
 /// Orders reach the workers that are meant, once, in order; what they report can be read.
 pub fn orders_reach_workers(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().orders {
-        return;
-    }
     let now = world.now;
     let spec = worker_spec("other", &[]);
     let other = write(world.broker.as_mut(), |broker| broker.add_worker(&spec, now)).unwrap();
@@ -106,9 +97,6 @@ pub fn orders_reach_workers(store: &dyn Store) {
 /// A whole workflow is counted and cancelled; a queue is purged of what does not run.
 pub fn many_jobs_end_at_once(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().bulk_control {
-        return;
-    }
     let grouped = |queue: &str| {
         let mut new = job();
         (new.group, new.queue) = (Some("g".into()), queue.into());

@@ -13,9 +13,6 @@ fn suspend(until: Option<Time>, signal: Option<&str>) -> End {
 /// Finished steps are there for the next attempt; the first result of each stays.
 pub fn steps_outlive_attempts(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().steps {
-        return;
-    }
     world.enqueue(vec![job()]);
     let first = world.lease_one();
     let lease = first.lease();
@@ -35,9 +32,6 @@ pub fn steps_outlive_attempts(store: &dyn Store) {
 /// A job that rests holds no worker, comes back at its time, and its attempt counts once.
 pub fn rest_is_no_attempt(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().steps {
-        return;
-    }
     let id = world.enqueue(vec![job()])[0];
     let first = world.lease_one();
     let until = world.now.after(60.0);
@@ -56,9 +50,6 @@ pub fn rest_is_no_attempt(store: &dyn Store) {
 /// A signal wakes the job that waits for it; one that came before is not lost.
 pub fn signals_wake(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().steps {
-        return;
-    }
     let id = world.enqueue(vec![job()])[0];
     let leased = world.lease_one();
     let lease = leased.lease();
@@ -91,9 +82,6 @@ pub fn signals_wake(store: &dyn Store) {
 /// A job that rests can be cancelled, and one that is cancelled does not rest.
 pub fn rest_can_be_ended(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().steps {
-        return;
-    }
     let ids = world.enqueue(vec![job(), job()]);
     let leased = world.lease(2);
     world.finish(&leased[0], suspend(None, None));
@@ -107,9 +95,6 @@ pub fn rest_can_be_ended(store: &dyn Store) {
 /// What a job kept goes with its record.
 pub fn steps_go_with_the_record(store: &dyn Store) {
     let mut world = World::new(store);
-    if !world.broker.capabilities().steps {
-        return;
-    }
     let id = world.enqueue(vec![job()])[0];
     let leased = world.lease_one();
     let lease = leased.lease();

@@ -36,8 +36,7 @@ use self::link::Link;
 use self::listen::Listening;
 use self::location::Location;
 use crate::broker::{
-    Broker, Capabilities, Chance, Commit, Ears, EnqueueCall, Progress, Reader, Tick, WorkerRow,
-    WorkerSpec,
+    Broker, Chance, Commit, Ears, EnqueueCall, Progress, Reader, Tick, WorkerRow, WorkerSpec,
 };
 use crate::error::BrokerError;
 use crate::id::JobId;
@@ -315,20 +314,6 @@ impl Broker for PostgresBroker {
         let location = self.link.location.clone();
         self.listening = Some(Listening::start(location, self.uid.clone(), ears)?);
         Ok(true)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            steps: true,
-            limits: true,
-            failure_edges: true,
-            history: true,
-            key_windows: true,
-            fair: true,
-            dynamic_schedules: true,
-            orders: true,
-            bulk_control: true,
-        }
     }
 
     fn save_step(&mut self, lease: Lease, step: &str, value: &[u8]) -> Result<bool, BrokerError> {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::{Group, RabbitBroker};
 use crate::broker::{
-    Broker, Capabilities, Chance, Claim, Commit, Ears, EnqueueCall, Progress, Reader, Tick,
-    WorkerRow, WorkerSpec,
+    Broker, Chance, Claim, Commit, Ears, EnqueueCall, Progress, Reader, Tick, WorkerRow, WorkerSpec,
 };
 use crate::error::BrokerError;
 use crate::id::JobId;
@@ -201,10 +200,6 @@ impl Broker for RabbitBroker {
 
     fn cancels(&mut self, worker: WorkerRow) -> Result<Vec<JobId>, BrokerError> {
         self.store.cancels(worker)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
     }
 
     fn save_step(&mut self, lease: Lease, step: &str, value: &[u8]) -> Result<bool, BrokerError> {

@@ -31,8 +31,7 @@ use self::resp::{Commands, Value};
 use self::script::Script;
 use self::url::Location;
 use crate::broker::{
-    Broker, Capabilities, Chance, Commit, Ears, EnqueueCall, Progress, Reader, Tick, WorkerRow,
-    WorkerSpec,
+    Broker, Chance, Commit, Ears, EnqueueCall, Progress, Reader, Tick, WorkerRow, WorkerSpec,
 };
 use crate::error::BrokerError;
 use crate::id::JobId;
@@ -372,20 +371,6 @@ impl Broker for RedisBroker {
         ask.add(&[b"SMEMBERS", &key]);
         let ids = self.link.ask(&ask)?.swap_remove(0).into_array().into_iter();
         Ok(ids.filter_map(Value::into_bytes).filter_map(|id| id_from(&id)).collect())
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            steps: true,
-            limits: true,
-            failure_edges: true,
-            history: true,
-            key_windows: true,
-            fair: true,
-            dynamic_schedules: true,
-            orders: true,
-            bulk_control: true,
-        }
     }
 
     fn save_step(&mut self, lease: Lease, step: &str, value: &[u8]) -> Result<bool, BrokerError> {

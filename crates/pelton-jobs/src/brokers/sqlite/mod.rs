@@ -31,9 +31,7 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 use self::fault::Fault;
 use self::names::Names;
 use self::url::{Location, Synchronous};
-use crate::broker::{
-    Broker, Capabilities, Chance, Claim, Commit, Progress, Reader, Tick, WorkerRow, WorkerSpec,
-};
+use crate::broker::{Broker, Chance, Claim, Commit, Progress, Reader, Tick, WorkerRow, WorkerSpec};
 use crate::error::BrokerError;
 use crate::id::JobId;
 use crate::job::{Edge, Lease, LeasedJob, NewJob, Outcome, Settled};
@@ -325,20 +323,6 @@ impl Broker for SqliteBroker {
 
     fn cancels(&mut self, worker: WorkerRow) -> Result<Vec<JobId>, BrokerError> {
         self.ask(|broker| broker.cancelled_of(worker))
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            steps: true,
-            limits: true,
-            failure_edges: true,
-            history: true,
-            key_windows: true,
-            fair: true,
-            dynamic_schedules: true,
-            orders: true,
-            bulk_control: true,
-        }
     }
 
     fn save_step(&mut self, lease: Lease, step: &str, value: &[u8]) -> Result<bool, BrokerError> {
